@@ -2,16 +2,6 @@ using System.Runtime.Intrinsics;
 
 namespace GemmaServer.Compute;
 
-/// <summary>How matrix products treat their input.</summary>
-public enum ActivationType
-{
-    /// <summary>Kept in f32 and weights widened: exact.</summary>
-    F32,
-
-    /// <summary>Quantised to signed bytes per 32 elements for quantised weights: integer dot products.</summary>
-    Int8,
-}
-
 /// <summary>The CPU device: SIMD kernels over mapped weights, on worker threads of its own.</summary>
 public sealed unsafe class CpuDevice : IComputeDevice
 {
@@ -26,8 +16,7 @@ public sealed unsafe class CpuDevice : IComputeDevice
     private readonly AttentionScratch _attention = new();
     private readonly List<Rope> _ropes = [];
     private readonly float _epsilon;
-    private readonly ActivationType _activations;
-    private NativeBuffer _rowScratch = new(0);
+    private readonly AlignedBuffer _rowScratch = new();
     private SlotState[] _slots = [];
     private int[] _lastSampled = [];
     private int _widestHead, _mostHeads;
@@ -39,10 +28,10 @@ public sealed unsafe class CpuDevice : IComputeDevice
     public CpuDevice(int threads, ActivationType activations, float epsilon = 1e-6f)
     {
         _workers = new WorkerPool(threads > 0 ? threads : Environment.ProcessorCount);
-        _matMul = new CpuMatMul(_workers);
+        _matMul = new CpuMatMul(_workers, activations);
         _experts = new CpuExperts(_workers, _matMul);
         _head = new CpuHead(_workers, _matMul);
-        (_activations, _epsilon) = (activations, epsilon);
+        _epsilon = epsilon;
     }
 
     /// <inheritdoc/>
@@ -51,7 +40,7 @@ public sealed unsafe class CpuDevice : IComputeDevice
         get
         {
             string simd = Vector512.IsHardwareAccelerated ? "512-bit" : Vector256.IsHardwareAccelerated ? "256-bit" : Vector128.IsHardwareAccelerated ? "128-bit" : "scalar";
-            return $"cpu ({simd} SIMD, {_workers.Threads} threads, {_activations} activations)";
+            return $"cpu ({simd} SIMD, {_workers.Threads} threads, {_matMul.Activations} activations)";
         }
     }
 
@@ -140,7 +129,7 @@ public sealed unsafe class CpuDevice : IComputeDevice
     /// <inheritdoc/>
     public void PerLayerInputs(DeviceTensor ple, float contextScale, DeviceVector norm, DeviceMatrix table, float tableScale)
     {
-        PerLayerInputsJob job = new(_step, Tensor(ple), contextScale, Values(norm), Weights(table), tableScale, _epsilon, RowScratch(Weights(table).Columns));
+        PerLayerInputsJob job = new(_step, Tensor(ple), contextScale, Values(norm), Weights(table), tableScale, _epsilon, (float*)_rowScratch.Ensure((long)table.Columns * _workers.Threads * sizeof(float)));
         _workers.Run(ref job, _step.RowCount);
     }
 
@@ -167,11 +156,11 @@ public sealed unsafe class CpuDevice : IComputeDevice
 
     /// <inheritdoc/>
     public void MatMul(DeviceTensor x, DeviceMatrix w, DeviceTensor y) =>
-        _matMul.Multiply(Tensor(x).Data, Tensor(x).Columns, _step.RowCount, Weights(w), _activations, Tensor(y).Data, Tensor(y).Columns);
+        _matMul.Multiply(Tensor(x).Input(_step.RowCount), Weights(w), 0, w.Rows, Tensor(y).All, y.Columns);
 
     /// <inheritdoc/>
     public void GatedMatMul(DeviceTensor x, DeviceMatrix gateUp, DeviceTensor y) =>
-        _matMul.MultiplyGated(Tensor(x).Data, Tensor(x).Columns, _step.RowCount, Weights(gateUp), _activations, Tensor(y).Data, Tensor(y).Columns);
+        _matMul.MultiplyGated(Tensor(x).Input(_step.RowCount), Weights(gateUp), 0, gateUp.Rows / 2, gateUp.Rows / 2, Tensor(y).All, y.Columns);
 
     /// <inheritdoc/>
     public void NormRopeStore(AttentionPlan plan, DeviceVector qNorm, DeviceVector? kNorm, DeviceTensor qkv, DeviceKvCache cache)
@@ -211,11 +200,11 @@ public sealed unsafe class CpuDevice : IComputeDevice
 
     /// <inheritdoc/>
     public void Experts(DeviceTensor x, DeviceMatrix gate, DeviceMatrix? up, DeviceMatrix down, int expertWidth, DeviceTensor y) =>
-        _experts.Run(_step.RowCount, Tensor(x), Weights(gate), up is null ? null : Weights(up), Weights(down), expertWidth, _activations, Tensor(y));
+        _experts.Run(_step.RowCount, Tensor(x), Weights(gate), up is null ? null : Weights(up), Weights(down), expertWidth, Tensor(y));
 
     /// <inheritdoc/>
     public void Sample(DeviceTensor x, DeviceVector norm, DeviceMatrix head, float softcap, StepResult result, LogitsTap? tap) =>
-        _head.Run(_step, Tensor(x), Values(norm), _epsilon, Weights(head), _activations, softcap, _slots, _lastSampled, result, tap);
+        _head.Run(_step, Tensor(x), Values(norm), _epsilon, Weights(head), softcap, _slots, _lastSampled, result, tap);
 
     /// <inheritdoc/>
     public void Dispose()
@@ -244,15 +233,6 @@ public sealed unsafe class CpuDevice : IComputeDevice
         while (_step.AttentionItemCount * plan.KvHeadCount * shares < 2 * _workers.Threads && headsPerKv % (shares * 2) == 0) shares *= 2;
         AttentionJob<TKv> job = new(plan, _step, Tensor(qkv), (CpuKvCache)cache, Tensor(heads), shares, _attention);
         _workers.Run(ref job, _step.AttentionItemCount * plan.KvHeadCount * shares);
-    }
-
-    /// <summary>One row of floats per worker; grows once.</summary>
-    private NativeBuffer RowScratch(int columns)
-    {
-        long bytes = (long)columns * _workers.Threads * sizeof(float);
-        if (_rowScratch.Bytes >= bytes) return _rowScratch;
-        _rowScratch.Dispose();
-        return _rowScratch = new NativeBuffer(bytes);
     }
 
     private static CpuTensor Tensor(DeviceTensor tensor) => (CpuTensor)tensor;

@@ -4,8 +4,10 @@ namespace GemmaServer.Compute;
 /// Mixture of experts: routes rows, gathers them by expert so that a batch reads each active expert once, and adds the
 /// experts' outputs in ascending expert order, whatever the batch.
 /// </summary>
-internal sealed unsafe class CpuExperts(WorkerPool workers, CpuMatMul matMul) : IDisposable
+internal sealed class CpuExperts(WorkerPool workers, CpuMatMul matMul) : IDisposable
 {
+    // The router stays in floats: a rounded score swaps experts.
+    private readonly CpuMatMul _exact = new(workers, ActivationType.F32);
     private CpuTensor? _input, _scores, _activation, _up, _output;
     private int[] _chosen = [], _starts = [], _cursor = [], _rows = [], _assignments = [];
     private float[] _shares = [];
@@ -18,29 +20,34 @@ internal sealed unsafe class CpuExperts(WorkerPool workers, CpuMatMul matMul) : 
         ReserveRouting(x.Rows, x.Columns);
         RmsNormJob norm = new(x, scale, _input!, epsilon, add: false);
         workers.Run(ref norm, rows);
-        // The router stays in floats: a rounded score swaps experts.
-        matMul.Multiply(_input!.Data, _input.Columns, rows, proj, ActivationType.F32, _scores!.Data, _scores.Columns);
+        _exact.Multiply(_input!.Input(rows), proj, 0, proj.Rows, _scores!.All, _scores.Columns);
         TopExpertsJob top = new(_scores, expertScale, used, _chosen, _shares);
         workers.Run(ref top, rows);
         GroupByExpert(rows);
     }
 
     /// <summary>y = Σ share · Down_e·(gelu(Gate_e·x) ⊙ (Up_e·x)).</summary>
-    public void Run(int rows, CpuTensor x, CpuWeights gate, CpuWeights? up, CpuWeights down, int width, ActivationType activations, CpuTensor y)
+    public void Run(int rows, CpuTensor x, CpuWeights gate, CpuWeights? up, CpuWeights down, int width, CpuTensor y)
     {
         ReserveOutputs(x.Rows * _used, width, y.Columns);
         for (int e = 0; e < _expertCount; e++)
         {
             int start = _starts[e], count = _starts[e + 1] - start;
             if (count == 0) continue;
-            ReadOnlySpan<int> gathered = _rows.AsSpan(start, count);
-            float* g = _activation!.Row(start), u = _up!.Row(start);
-            int gateRow = up is null ? 2 * width * e : width * e, upRow = up is null ? gateRow + width : width * e;
-            matMul.MultiplySubset(x.Data, x.Columns, gathered, gate, gateRow, width, activations, g, width);
-            matMul.MultiplySubset(x.Data, x.Columns, gathered, up ?? gate, upRow, width, activations, u, width);
-            GateJob gating = new(_activation, _up, start);
-            workers.Run(ref gating, count);
-            matMul.MultiplySubset(g, width, [], count, down, y.Columns * e, y.Columns, activations, _output!.Row(start), y.Columns);
+            InputRows gathered = new(x.All, _rows.AsSpan(start, count), x.Columns);
+            Span<float> inner = _activation!.All.Slice(start * width, count * width);
+            if (up is null)
+            {
+                matMul.MultiplyGated(gathered, gate, 2 * width * e, 2 * width * e + width, width, inner, width);
+            }
+            else
+            {
+                matMul.Multiply(gathered, gate, width * e, width, inner, width);
+                matMul.Multiply(gathered, up, width * e, width, _up!.All[(start * width)..], width);
+                GateJob gating = new(_activation, _up, start);
+                workers.Run(ref gating, count);
+            }
+            matMul.Multiply(new InputRows(inner, count, width), down, y.Columns * e, y.Columns, _output!.All[(start * y.Columns)..], y.Columns);
         }
         ScatterJob scatter = new(_output!, _assignments, _shares, _used, y);
         workers.Run(ref scatter, rows);
@@ -48,6 +55,7 @@ internal sealed unsafe class CpuExperts(WorkerPool workers, CpuMatMul matMul) : 
 
     public void Dispose()
     {
+        _exact.Dispose();
         foreach (CpuTensor? t in (CpuTensor?[])[_input, _scores, _activation, _up, _output]) t?.Dispose();
     }
 
@@ -118,9 +126,8 @@ internal sealed unsafe class CpuExperts(WorkerPool workers, CpuMatMul matMul) : 
     {
         public void Execute(int item, int worker)
         {
-            Span<float> g = gate.RowSpan(start + item), u = up.RowSpan(start + item);
-            FastMath.GeluTanh(g, g);
-            for (int i = 0; i < g.Length; i++) g[i] *= u[i];
+            Span<float> g = gate.RowSpan(start + item);
+            FastMath.GeluTanhMultiply(g, up.RowSpan(start + item), g);
         }
     }
 

@@ -11,6 +11,12 @@ internal sealed unsafe class CpuTensor(int rows, int columns) : DeviceTensor(row
 
     public Span<float> RowSpan(int row) => new(Row(row), Columns);
 
+    /// <summary>Every row, as one span.</summary>
+    public Span<float> All => new(Data, checked(Rows * Columns));
+
+    /// <summary>The first rows as input of a product.</summary>
+    public InputRows Input(int count) => new(All, count, Columns);
+
     public override void Dispose() => _memory.Dispose();
 }
 

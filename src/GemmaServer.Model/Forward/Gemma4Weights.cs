@@ -65,16 +65,11 @@ public sealed class Gemma4Weights : IDisposable
 
     internal DeviceVector Vector(string name, float scale = 1f) => Own(_device.LoadVector(_tensors[name], scale));
 
-    internal unsafe float Scalar(string name)
+    internal float Scalar(string name)
     {
-        TensorSource t = _tensors[name];
-        return t.Type switch
-        {
-            TensorType.F32 => *(float*)t.Data,
-            TensorType.F16 => (float)*(Half*)t.Data,
-            TensorType.BF16 => BitConverter.UInt32BitsToSingle((uint)*(ushort*)t.Data << 16),
-            _ => throw new CheckpointException($"Tensor '{name}': expected a float type, found {t.Type}."),
-        };
+        Span<float> value = stackalloc float[1];
+        new CpuWeights(_tensors[name]).DecodeRow(0, value);
+        return value[0];
     }
 
     private T Own<T>(T memory) where T : IDisposable

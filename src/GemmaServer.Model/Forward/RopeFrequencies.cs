@@ -4,17 +4,20 @@ namespace GemmaServer.Model;
 public static class RopeFrequencies
 {
     /// <summary>
-    /// Sliding: base^(−2i/d) for every pair. Global ("proportional"): the same with the full head dim in the exponent for the
-    /// first ⌊factor·d/2⌋ pairs, zero for the rest.
+    /// Sliding: base^(−2i/d) for every pair. Global ("proportional"): the same with the full head dim in the exponent, divided
+    /// by the file's divisors, so the first quarter of the pairs turns and the rest stands still.
     /// </summary>
     /// <returns><c>[headDim/2]</c>.</returns>
     public static float[] For(ModelConfig config, LayerConfig layer)
     {
-        int pairs = layer.HeadDim / 2;
-        float[] frequencies = new float[pairs];
+        float[] frequencies = new float[layer.HeadDim / 2];
         double theta = layer.IsSliding ? config.RopeBaseSliding : config.RopeBaseGlobal;
-        int rotated = layer.IsSliding ? pairs : (int)(config.PartialRotaryFactor * layer.HeadDim / 2);
-        for (int i = 0; i < rotated; i++) frequencies[i] = (float)(1.0 / Math.Pow(theta, 2.0 * i / layer.HeadDim));
+        for (int i = 0; i < frequencies.Length; i++)
+        {
+            float divisor = layer.IsSliding ? 1f : config.GlobalRopeDivisors[i];
+            // Files write 1e30 where a pair does not rotate.
+            frequencies[i] = divisor >= 1e29f ? 0f : (float)(1.0 / Math.Pow(theta, 2.0 * i / layer.HeadDim)) / divisor;
+        }
         return frequencies;
     }
 }

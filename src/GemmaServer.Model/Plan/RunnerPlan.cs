@@ -28,14 +28,14 @@ public sealed record RunnerPlan(
     private const double DefaultKvShare = 0.5;
 
     /// <summary>Decides.</summary>
-    /// <exception cref="CheckpointException">It cannot fit; the message says what would.</exception>
+    /// <exception cref="MemoryPlanException">It cannot fit; the message says what would.</exception>
     public static RunnerPlan Make(ModelConfig config, long weightBytes, RunnerOptions options, long availableBytes)
     {
         KvCachePlan shape = KvCachePlanner.Plan(config, options.KvCacheType, options.BlockSize);
         long activations = ActivationEstimate(config, options.MaxBatchTokens);
         int wanted = Math.Min(options.MaxModelLength ?? config.ContextLength, config.ContextLength);
         if (options.MaxModelLength > config.ContextLength)
-            throw new CheckpointException($"--max-model-len {options.MaxModelLength} is more than the model's context of {config.ContextLength} tokens.");
+            throw new MemoryPlanException($"--max-model-len {options.MaxModelLength} is more than the model's context of {config.ContextLength} tokens.");
 
         long free = Math.Max(0, availableBytes - weightBytes - activations);
         long budget = options.KvCacheMemory ?? (long)(free * DefaultKvShare);
@@ -48,7 +48,7 @@ public sealed record RunnerPlan(
         if (length < Math.Min(wanted, options.MaxModelLength ?? 256))
         {
             long need = shape.PagesForSequence(options.MaxModelLength ?? Math.Min(wanted, 256), options.MaxBatchTokens) * shape.PageBytes;
-            throw new CheckpointException(
+            throw new MemoryPlanException(
                 $"The KV cache gets {Bytes(budget)}, but one sequence of {options.MaxModelLength ?? Math.Min(wanted, 256)} tokens needs {Bytes(need)}. " +
                 "Raise --kv-cache-memory, or lower --max-model-len or --max-num-batched-tokens.");
         }
@@ -101,3 +101,6 @@ public sealed record RunnerPlan(
         _ => string.Create(CultureInfo.InvariantCulture, $"{bytes} B"),
     };
 }
+
+/// <summary>The model cannot run within the memory it is given; the message says what would help.</summary>
+public sealed class MemoryPlanException(string message) : Exception(message);

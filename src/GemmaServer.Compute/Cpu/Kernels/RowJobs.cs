@@ -21,7 +21,7 @@ internal readonly struct EmbedJob(CpuStep step, CpuWeights table, float scale, C
 
 /// <summary>See <see cref="IComputeDevice.PerLayerInputs"/>.</summary>
 internal readonly unsafe struct PerLayerInputsJob(
-    CpuStep step, CpuTensor ple, float contextScale, float[] norm, CpuWeights table, float tableScale, float epsilon, NativeBuffer scratch)
+    CpuStep step, CpuTensor ple, float contextScale, float[] norm, CpuWeights table, float tableScale, float epsilon, float* scratch)
     : IWorkerJob
 {
     private static readonly float InverseRootTwo = 1f / MathF.Sqrt(2f);
@@ -29,7 +29,7 @@ internal readonly unsafe struct PerLayerInputsJob(
     public void Execute(int item, int worker)
     {
         int width = norm.Length;
-        Span<float> token = new((float*)scratch.Pointer + (long)worker * ple.Columns, ple.Columns);
+        Span<float> token = new(scratch + (long)worker * ple.Columns, ple.Columns);
         table.DecodeRow(step.Tokens[item], token);
         Span<float> row = ple.RowSpan(item);
         RowMath.Scale(row, contextScale);
@@ -78,8 +78,7 @@ internal readonly struct PerLayerGateJob(CpuTensor ple, int layer, CpuTensor y) 
     {
         Span<float> gate = y.RowSpan(item);
         Span<float> input = ple.RowSpan(item).Slice(layer * gate.Length, gate.Length);
-        FastMath.GeluTanh(gate, gate);
-        for (int i = 0; i < gate.Length; i++) gate[i] *= input[i];
+        FastMath.GeluTanhMultiply(gate, input, gate);
     }
 }
 

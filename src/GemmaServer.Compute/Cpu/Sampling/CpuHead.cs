@@ -17,7 +17,7 @@ internal sealed unsafe class CpuHead(WorkerPool workers, CpuMatMul matMul) : IDi
     }
 
     public void Run(
-        CpuStep step, CpuTensor x, float[] norm, float epsilon, CpuWeights head, ActivationType activations, float softcap,
+        CpuStep step, CpuTensor x, float[] norm, float epsilon, CpuWeights head, float softcap,
         SlotState[] slots, int[] lastSampled, StepResult result, LogitsTap? tap)
     {
         _hidden ??= new CpuTensor(_portion, x.Columns);
@@ -27,7 +27,7 @@ internal sealed unsafe class CpuHead(WorkerPool workers, CpuMatMul matMul) : IDi
             int count = Math.Min(_portion, _count - start);
             GatherNormJob gather = new(_rows, start, x, norm, epsilon, _hidden);
             workers.Run(ref gather, count);
-            matMul.Multiply(_hidden.Data, _hidden.Columns, count, head, activations, _logits!.Data, _logits.Columns);
+            matMul.Multiply(_hidden.Input(count), head, 0, head.Rows, _logits!.All, _logits.Columns);
             if (softcap != 0) SoftCap(count, softcap);
             if (tap is not null)
                 for (int i = 0; i < count; i++) tap(_rows[start + i].Slot, _rows[start + i].Position, _logits.RowSpan(i));
@@ -118,7 +118,8 @@ internal sealed unsafe class CpuHead(WorkerPool workers, CpuMatMul matMul) : IDi
         public void Execute(int item, int worker)
         {
             int from = item % shares * share;
-            FastMath.SoftCap(logits.RowSpan(item / shares).Slice(from, Math.Min(share, logits.Columns - from)), cap);
+            Span<float> l = logits.RowSpan(item / shares).Slice(from, Math.Min(share, logits.Columns - from));
+            FastMath.SoftCap(l, cap, l);
         }
     }
 

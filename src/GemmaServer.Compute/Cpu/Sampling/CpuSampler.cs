@@ -11,7 +11,7 @@ internal sealed class CpuSampler
     private readonly CandidateHeap _heap = new();
     private float[] _untouched = [];
 
-    /// <summary>Natural-log probability of <paramref name="token"/> and, for n &gt; 0, of the n best, from untouched logits.</summary>
+    /// <summary>Natural-log probabilities of the n best tokens, from untouched logits.</summary>
     public TokenLogprob[] Logprobs(ReadOnlySpan<float> logits, int n, double logSum)
     {
         _heap.Select(logits, n);
