@@ -24,7 +24,9 @@ internal static class ChatGolden
         List<JsonElement> cases = [];
         foreach (string file in files.Order(StringComparer.Ordinal))
         {
-            using JsonDocument document = JsonDocument.Parse(File.ReadAllBytes(file), new() { MaxDepth = 512 });
+            // Python wrote the files, and one shows the float 1e400 as it prints it.
+            string json = File.ReadAllText(file).Replace(": Infinity", ": 1e400", StringComparison.Ordinal);
+            using JsonDocument document = JsonDocument.Parse(json, new() { MaxDepth = 512 });
             foreach (JsonElement item in document.RootElement.EnumerateArray()) cases.Add(item.Clone());
         }
         Assert.NotEmpty(cases);

@@ -79,7 +79,7 @@ public class ChatOpenAiReaderTests
         Assert.NotNull(error);
         Assert.Null(read);
         Assert.Equal((400, code, param), (error.Status, error.Code, error.Param));
-        Assert.Contains(param, code == "invalid_value" ? error.Param : error.Message, StringComparison.Ordinal);
+        Assert.NotEmpty(error.Message);
     }
 
     [Fact]
