@@ -94,12 +94,15 @@ internal readonly unsafe struct AttentionJob<TKv>(
             ScaleRow(output, rescale, dim);
         }
         *best = max;
-        for (int i = 0; i < count; i++)
-        {
-            float p = MathF.Exp(scores[i] - max);
-            *sum += p;
-            AddScaled(output, values[i], p, dim);
-        }
+
+        // A tile is two vectors; what it lacks counts as far below the best.
+        for (int i = count; i < TileKeys; i++) scores[i] = float.MinValue;
+        Vector512<float> vmax = Vector512.Create(max);
+        Vector512<float> p0 = FastMath.Exp(Vector512.Load(scores) - vmax), p1 = FastMath.Exp(Vector512.Load(scores + 16) - vmax);
+        p0.Store(scores);
+        p1.Store(scores + 16);
+        *sum += Vector512.Sum(p0 + p1);
+        for (int i = 0; i < count; i++) AddScaled(output, values[i], scores[i], dim);
     }
 
     private static float Dot(float* a, float* b, int dim)
