@@ -53,8 +53,8 @@ public enum FinishReason
     Error,
 }
 
-/// <summary>One thing that happened to a request, in order: a token, the prompt's logprobs, or the end.</summary>
-/// <param name="Token">The token; −1 when the event carries none (an end without a token, prompt logprobs).</param>
+/// <summary>One thing that happened to a request, in order: a token, the end, or both.</summary>
+/// <param name="Token">The token; −1 for an end without one.</param>
 /// <param name="Logprob">NaN where not asked for.</param>
 /// <param name="TopLogprobs">The best tokens; null where not asked for.</param>
 /// <param name="Finish">None while it goes on. The event with any other value is the last one.</param>

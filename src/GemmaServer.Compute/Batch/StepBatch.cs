@@ -21,7 +21,7 @@ public struct SequenceSlice
     /// <summary>−1: none; n ≥ 0: for each row, the logprob of the token that follows it in the prompt and the n best.</summary>
     public int PromptLogprobs;
 
-    /// <summary>The token that follows the slice's last row in the prompt; read only with <see cref="PromptLogprobs"/> when not sampling.</summary>
+    /// <summary>The token that follows the slice's last row in the prompt, −1 when none does; read only with <see cref="PromptLogprobs"/>.</summary>
     public int NextPromptToken;
 
     /// <summary>Where the slice's keys and values live.</summary>

@@ -1,0 +1,90 @@
+namespace GemmaServer.Engine;
+
+/// <summary>
+/// What the engine did and does, for gauges and counters that are read when somebody asks (observable instruments).
+/// Written by the engine thread, readable from any; latencies lie in each request's <see cref="Generation"/>.
+/// </summary>
+public sealed class EngineMetrics
+{
+    private readonly long[] _finished = new long[Enum.GetValues<FinishReason>().Length];
+    private int _waiting;
+    private int _running;
+    private int _freePages;
+    private long _promptTokens;
+    private long _generatedTokens;
+    private long _preemptions;
+    private long _steps;
+    private long _rows;
+    private long _failures;
+    private long _rejected;
+
+    internal EngineMetrics(int totalPages)
+    {
+        TotalPages = totalPages;
+        _freePages = totalPages;
+    }
+
+    /// <summary>Requests that wait for a place, preempted ones included.</summary>
+    public int Waiting => Volatile.Read(ref _waiting);
+
+    /// <summary>Sequences being computed, as of the last step.</summary>
+    public int Running => Volatile.Read(ref _running);
+
+    /// <summary>Pages of the KV pool that nobody holds, as of the last step.</summary>
+    public int FreePages => Volatile.Read(ref _freePages);
+
+    /// <summary>Pages of the KV pool.</summary>
+    public int TotalPages { get; }
+
+    /// <summary>Prompt tokens of all requests that were admitted; recomputation after a preemption does not count again.</summary>
+    public long PromptTokens => Volatile.Read(ref _promptTokens);
+
+    /// <summary>Tokens handed out.</summary>
+    public long GeneratedTokens => Volatile.Read(ref _generatedTokens);
+
+    /// <summary>Times a sequence lost its pages and was queued again.</summary>
+    public long Preemptions => Volatile.Read(ref _preemptions);
+
+    /// <summary>Steps started.</summary>
+    public long Steps => Volatile.Read(ref _steps);
+
+    /// <summary>Rows computed in these steps, so <c>Rows / Steps</c> is the mean batch.</summary>
+    public long Rows => Volatile.Read(ref _rows);
+
+    /// <summary>Failures that the engine survived: of the runner, or of one sequence.</summary>
+    public long Failures => Volatile.Read(ref _failures);
+
+    /// <summary>Requests refused because the queue was full.</summary>
+    public long Rejected => Volatile.Read(ref _rejected);
+
+    /// <summary>Requests that ended with this reason.</summary>
+    public long Finished(FinishReason reason) => Volatile.Read(ref _finished[(int)reason]);
+
+    // Submitters and the engine thread both count here.
+    internal void AddWaiting(int change) => Interlocked.Add(ref _waiting, change);
+
+    internal void AddRejected() => Interlocked.Increment(ref _rejected);
+
+    // Only the engine thread writes below.
+    internal void AddPromptTokens(int count) => Volatile.Write(ref _promptTokens, _promptTokens + count);
+
+    internal void AddGeneratedToken() => Volatile.Write(ref _generatedTokens, _generatedTokens + 1);
+
+    internal void AddPreemption() => Volatile.Write(ref _preemptions, _preemptions + 1);
+
+    internal void AddFailure() => Volatile.Write(ref _failures, _failures + 1);
+
+    internal void AddFinished(FinishReason reason) => Volatile.Write(ref _finished[(int)reason], _finished[(int)reason] + 1);
+
+    internal void AddStep(int rows)
+    {
+        Volatile.Write(ref _steps, _steps + 1);
+        Volatile.Write(ref _rows, _rows + rows);
+    }
+
+    internal void Show(int running, int freePages)
+    {
+        Volatile.Write(ref _running, running);
+        Volatile.Write(ref _freePages, freePages);
+    }
+}

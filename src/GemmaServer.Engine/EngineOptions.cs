@@ -1,0 +1,25 @@
+using System.ComponentModel.DataAnnotations;
+
+namespace GemmaServer.Engine;
+
+/// <summary>Bounds of the engine. What the runner can do bounds them once more.</summary>
+public sealed class EngineOptions
+{
+    /// <summary>Most prompt and answer tokens of one request together. The KV pool must hold one such sequence.</summary>
+    [Range(2, int.MaxValue)] public required int MaxModelLength { get; init; }
+
+    /// <summary>Sequences computed together. Default 256, as vLLM's max_num_seqs.</summary>
+    [Range(1, 4096)] public int MaxSequences { get; init; } = 256;
+
+    /// <summary>Rows in one step: the size of prefill chunks. Default 2048, as vLLM's max_num_batched_tokens on small devices.</summary>
+    [Range(1, 1 << 20)] public int MaxBatchTokens { get; init; } = 2048;
+
+    /// <summary>Requests that may wait for a place; one more is refused at once. Default 1024: four full batches.</summary>
+    [Range(1, 1 << 20)] public int MaxQueue { get; init; } = 1024;
+
+    /// <summary>Told of every failure that the engine survived, on the engine thread. What it throws is ignored.</summary>
+    public Action<Exception>? OnError { get; init; }
+
+    /// <summary>The clock of timestamps and queue timeouts.</summary>
+    public TimeProvider Time { get; init; } = TimeProvider.System;
+}

@@ -1,0 +1,310 @@
+using System.Collections.Concurrent;
+using GemmaServer.Compute;
+using GemmaServer.Model;
+
+namespace GemmaServer.Engine;
+
+/// <summary>
+/// Turns requests into tokens: one thread that owns sequences, pages and the runner, an inbox before it and one event queue
+/// per request behind it.
+/// </summary>
+public sealed class InferenceEngine : IDisposable
+{
+    private readonly IModelRunner _runner;
+    private readonly EngineOptions _options;
+    private readonly Scheduler _scheduler;
+    private readonly Committer _committer;
+    private readonly ScheduledStep[] _steps;    // one in flight, one to fill
+    private int _turn;
+    private ScheduledStep? _inFlight;
+
+    private readonly ConcurrentQueue<Sequence> _inbox = new();
+    private readonly ConcurrentQueue<Sequence> _cancelled = new();
+    private readonly Lock _submitting = new();
+    private readonly object _bell = new();
+    private readonly TaskCompletionSource _drained = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private Thread? _thread;
+    private bool _rung;
+    private volatile bool _closed;      // nothing new is taken
+    private volatile bool _abortAll;
+    private volatile bool _stopped;
+
+    /// <summary>Prepares the engine; <see cref="Start"/> gives it its thread.</summary>
+    /// <param name="runner">The model. Stays the caller's to dispose, after the engine.</param>
+    /// <param name="options">Bounds.</param>
+    /// <exception cref="ArgumentException">One sequence of MaxModelLength tokens would not fit into the KV pool.</exception>
+    public InferenceEngine(IModelRunner runner, EngineOptions options)
+    {
+        _runner = runner;
+        _options = options;
+        int rows = Math.Min(options.MaxBatchTokens, runner.MaxBatchTokens);
+        int sequences = Math.Min(Math.Min(options.MaxSequences, runner.MaxSequences), rows);    // each decode gets a row in each step
+        int pages = runner.KvCache.PagesForSequence(options.MaxModelLength, rows);
+        if (pages > runner.KvCache.PageCount)
+        {
+            throw new ArgumentException(
+                $"The KV cache has {runner.KvCache.PageCount} pages, but one sequence of {options.MaxModelLength} tokens needs {pages}. " +
+                "Give it more memory or lower the maximum model length.", nameof(options));
+        }
+        if (sequences < 1) throw new ArgumentException("At least one sequence and one row must fit into a step.", nameof(options));
+
+        Metrics = new EngineMetrics(runner.KvCache.PageCount);
+        _scheduler = new Scheduler(runner, sequences, rows, Metrics, options.Time, Report);
+        _committer = new Committer(_scheduler, Metrics, options.Time, Report);
+        _steps = [new ScheduledStep(rows, sequences), new ScheduledStep(rows, sequences)];
+    }
+
+    /// <summary>What it did and does.</summary>
+    public EngineMetrics Metrics { get; }
+
+    /// <summary>Most prompt and answer tokens of one request together.</summary>
+    public int MaxModelLength => _options.MaxModelLength;
+
+    /// <summary>Starts the engine thread.</summary>
+    public void Start()
+    {
+        if (_thread is not null) throw new InvalidOperationException("The engine runs already.");
+        _thread = new Thread(Run) { Name = "GemmaServer engine", IsBackground = true };
+        _thread.Start();
+    }
+
+    /// <summary>Hands a request to the engine thread, or says at once why not. From any thread.</summary>
+    /// <param name="request">Checked and complete; MaxTokens is bounded by the model's length here.</param>
+    /// <param name="generation">Its answer; null unless accepted. Every accepted request ends with a reason.</param>
+    /// <exception cref="ArgumentException">The prompt is empty or longer than the model: the caller did not check.</exception>
+    public SubmitResult TrySubmit(GenerationRequest request, out Generation? generation) =>
+        TrySubmit(request, request.Stop is { } stop ? stop.Push : null, out generation);
+
+    internal SubmitResult TrySubmit(GenerationRequest request, Func<int, bool>? endsWith, out Generation? generation)
+    {
+        if (request.Prompt.Length == 0 || request.Prompt.Length > MaxModelLength)
+            throw new ArgumentException($"A prompt of {request.Prompt.Length} tokens; it must have 1 to {MaxModelLength}.", nameof(request));
+
+        int maxTokens = Math.Clamp(request.MaxTokens, 0, MaxModelLength - request.Prompt.Length);
+        long now = _options.Time.GetTimestamp();
+        generation = null;
+        lock (_submitting)
+        {
+            if (_closed) return SubmitResult.ShuttingDown;
+            if (Metrics.Waiting >= _options.MaxQueue)
+            {
+                Metrics.AddRejected();
+                return SubmitResult.QueueFull;
+            }
+
+            Generation accepted = new(request, maxTokens, now);
+            Sequence sequence = new(request, maxTokens, endsWith, accepted, Deadline(request, now));
+            accepted.OnCancel(() => Cancel(sequence));
+            Metrics.AddWaiting(1);
+            _inbox.Enqueue(sequence);
+            generation = accepted;
+        }
+        Ring();
+        return SubmitResult.Accepted;
+    }
+
+    /// <summary>Takes nothing new, lets what runs and waits finish, and ends the rest with Abort when the time is over.</summary>
+    /// <param name="patience">How long to wait; <see cref="Timeout.InfiniteTimeSpan"/> for ever.</param>
+    /// <returns>Whether everything finished by itself.</returns>
+    public async Task<bool> DrainAsync(TimeSpan patience)
+    {
+        Close();
+        try
+        {
+            await _drained.Task.WaitAsync(patience, _options.Time).ConfigureAwait(false);
+            return true;
+        }
+        catch (TimeoutException)
+        {
+            _abortAll = true;
+            Ring();
+            await _drained.Task.ConfigureAwait(false);
+            return false;
+        }
+    }
+
+    /// <summary>Stops the thread after the step it is in and ends every open request with Abort.</summary>
+    public void Dispose()
+    {
+        if (_stopped) return;
+        Close();
+        _stopped = true;
+        Ring();
+        if (_thread is not null) _thread.Join();
+        else End();
+    }
+
+    /// <summary>One turn: take in what came, pick a batch, start it, and hand out what the one before produced.</summary>
+    /// <returns>Whether there is more to do.</returns>
+    internal bool Step()
+    {
+        bool closed = _closed;      // before the look into the inbox: after this nothing comes in
+        TakeIn();
+
+        // A preempted sequence gives its pages away at once, so nothing in flight may still read them.
+        if (_inFlight is not null && !_scheduler.HasPagesForDecodes()) Settle();
+
+        ScheduledStep? next = Launch();
+        Settle();
+        _inFlight = next;
+        if (!_runner.IsAsynchronous) Settle();
+
+        Metrics.Show(_scheduler.Running, _scheduler.FreePages);
+        bool busy = _inFlight is not null || !_scheduler.IsIdle || !_inbox.IsEmpty || !_cancelled.IsEmpty;
+        if (closed && !busy) _drained.TrySetResult();
+        return busy;
+    }
+
+    /// <summary>For tests: every slot and page is in exactly one place.</summary>
+    internal void CheckIntegrity() => _scheduler.CheckIntegrity();
+
+    private void TakeIn()
+    {
+        while (_inbox.TryDequeue(out Sequence? sequence)) _scheduler.Add(sequence);
+        while (_cancelled.TryDequeue(out Sequence? sequence)) _scheduler.Cancel(sequence);
+        if (_abortAll) _scheduler.FinishAll(FinishReason.Abort);
+        _scheduler.ExpireQueue();
+    }
+
+    /// <summary>Schedules and starts a step; null when there is nothing to compute, or the runner failed.</summary>
+    private ScheduledStep? Launch()
+    {
+        ScheduledStep step = _steps[_turn ^= 1];
+        try
+        {
+            _scheduler.Schedule(step);
+        }
+        catch
+        {
+            _committer.Abandon(step);
+            throw;
+        }
+        if (step.Count == 0) return null;
+        Metrics.AddStep(step.Batch.TokenCount);
+        try
+        {
+            step.Ticket = _runner.Launch(step.Batch);
+            return step;
+        }
+        catch (Exception e)
+        {
+            Report(e);
+            _committer.Abandon(step);
+            return null;
+        }
+    }
+
+    /// <summary>Waits for the step in flight, if any, and commits it.</summary>
+    private void Settle()
+    {
+        if (_inFlight is not { } step) return;
+        _inFlight = null;
+        StepResult result;
+        try
+        {
+            result = _runner.Collect(step.Ticket);
+            if (result.SequenceCount != step.Count)
+                throw new InvalidOperationException($"The runner gave results for {result.SequenceCount} of {step.Count} sequences.");
+        }
+        catch (Exception e)
+        {
+            Report(e);
+            _committer.Abandon(step);
+            return;
+        }
+        _committer.Commit(step, result);
+    }
+
+    private void Run()
+    {
+        while (!_stopped)
+        {
+            try
+            {
+                if (Step()) continue;
+            }
+            catch (Exception e)
+            {
+                // Not the runner's but our own mistake. Nobody should wait for an answer that will not come.
+                Report(e);
+                _scheduler.FinishAll(FinishReason.Error);
+                continue;
+            }
+            CheckBooks();
+            Park();
+        }
+        End();
+    }
+
+    private void CheckBooks()
+    {
+        try
+        {
+            _scheduler.CheckIntegrity();
+        }
+        catch (Exception e)
+        {
+            Report(e);
+        }
+    }
+
+    /// <summary>The last act: nobody is left without a last event.</summary>
+    private void End()
+    {
+        while (_inbox.TryDequeue(out Sequence? sequence)) _scheduler.Add(sequence);
+        _scheduler.FinishAll(FinishReason.Abort);
+        Settle();
+        Metrics.Show(_scheduler.Running, _scheduler.FreePages);
+        _drained.TrySetResult();
+    }
+
+    private void Close()
+    {
+        lock (_submitting) _closed = true;
+        Ring();
+    }
+
+    private void Cancel(Sequence sequence)
+    {
+        _cancelled.Enqueue(sequence);
+        Ring();
+    }
+
+    private void Ring()
+    {
+        lock (_bell)
+        {
+            _rung = true;
+            Monitor.Pulse(_bell);
+        }
+    }
+
+    private void Park()
+    {
+        lock (_bell)
+        {
+            while (!_rung) Monitor.Wait(_bell);
+            _rung = false;
+        }
+    }
+
+    private void Report(Exception exception)
+    {
+        Metrics.AddFailure();
+        try
+        {
+            _options.OnError?.Invoke(exception);
+        }
+        catch
+        {
+            // A log that fails must not take the engine with it.
+        }
+    }
+
+    private long Deadline(GenerationRequest request, long now)
+    {
+        if (request.QueueTimeout is not { } timeout) return long.MaxValue;
+        double deadline = now + timeout.TotalSeconds * _options.Time.TimestampFrequency;
+        return deadline >= long.MaxValue ? long.MaxValue : (long)deadline;
+    }
+}

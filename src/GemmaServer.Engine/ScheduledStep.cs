@@ -1,0 +1,31 @@
+using GemmaServer.Compute;
+
+namespace GemmaServer.Engine;
+
+/// <summary>A step on its way: the batch, and whose slice is whose. Two of them take turns, because one may be in flight while the next is filled.</summary>
+internal sealed class ScheduledStep(int maxTokens, int maxSequences)
+{
+    private readonly Sequence[] _sequences = new Sequence[maxSequences];
+
+    public StepBatch Batch { get; } = new(maxTokens, maxSequences);
+
+    public StepTicket Ticket { get; set; }
+
+    public int Count => Batch.SequenceCount;
+
+    /// <summary>In the batch's order.</summary>
+    public ReadOnlySpan<Sequence> Sequences => _sequences.AsSpan(0, Count);
+
+    public void Add(Sequence sequence, in SequenceSlice slice, ReadOnlySpan<int> tokens)
+    {
+        _sequences[Count] = sequence;
+        Batch.Add(slice, tokens);
+        sequence.Launched(slice, tokens.Length);
+    }
+
+    public void Clear()
+    {
+        Array.Clear(_sequences, 0, Count);
+        Batch.Clear();
+    }
+}

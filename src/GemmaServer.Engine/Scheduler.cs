@@ -1,0 +1,305 @@
+using GemmaServer.Compute;
+using GemmaServer.Model;
+
+namespace GemmaServer.Engine;
+
+/// <summary>
+/// Who runs next, in which slot and which pages. Running decodes come first, then running prefills, then the queue in the
+/// order of arrival; when pages run short the youngest gives its own back and is computed again later.
+/// </summary>
+/// <remarks>
+/// Why nobody waits for ever: <c>_running</c> is in order of arrival and everything in the queue is younger, so the oldest
+/// sequence can take the pages of all others, and the engine's constructor made sure that one alone always fits.
+/// </remarks>
+internal sealed class Scheduler
+{
+    private static readonly int[] LastSampledRow = [StepBatch.LastSampled];
+
+    private readonly IModelRunner _runner;
+    private readonly BlockAllocator _blocks;
+    private readonly EngineMetrics _metrics;
+    private readonly TimeProvider _time;
+    private readonly Action<Exception> _report;
+    private readonly int _chunk;
+
+    private readonly LinkedList<Sequence> _queue = new();
+    private readonly List<Sequence> _running;       // oldest first
+    private readonly BlockTable[] _tables;          // by slot; a table keeps its size for the slot's next sequence
+    private readonly Sequence?[] _owners;           // by slot
+    private readonly Stack<int> _freeSlots;
+    private int _slicesInFlight;
+    private long _nextDeadline = long.MaxValue;
+
+    /// <param name="runner">Opens and closes slots; its steps are launched by the engine.</param>
+    /// <param name="maxSequences">Slots to use.</param>
+    /// <param name="chunk">Most rows of one sequence in a step.</param>
+    /// <param name="metrics">Where to count.</param>
+    /// <param name="time">Clock of the deadlines.</param>
+    /// <param name="report">Told of failures.</param>
+    public Scheduler(IModelRunner runner, int maxSequences, int chunk, EngineMetrics metrics, TimeProvider time, Action<Exception> report)
+    {
+        _runner = runner;
+        _blocks = new BlockAllocator(runner.KvCache);
+        _metrics = metrics;
+        _time = time;
+        _report = report;
+        _chunk = chunk;
+        _running = new List<Sequence>(maxSequences);
+        _owners = new Sequence?[maxSequences];
+        _tables = new BlockTable[maxSequences];
+        _freeSlots = new Stack<int>(maxSequences);
+        for (int slot = maxSequences - 1; slot >= 0; slot--)
+        {
+            _tables[slot] = _blocks.NewTable();
+            _freeSlots.Push(slot);
+        }
+    }
+
+    public int Running => _running.Count;
+
+    public int FreePages => _blocks.FreePages;
+
+    public bool IsIdle => _running.Count == 0 && _queue.Count == 0;
+
+    /// <summary>Puts a new sequence at the end of the queue.</summary>
+    public void Add(Sequence sequence)
+    {
+        if (sequence.Generation.IsCancelled)
+        {
+            Finish(sequence, FinishReason.Abort);
+            return;
+        }
+        Measure(sequence);
+        _queue.AddLast(sequence.QueuePlace);
+        _nextDeadline = Math.Min(_nextDeadline, sequence.Deadline);
+    }
+
+    /// <summary>Ends a sequence whose reader left. One still in the inbox ends when it is taken in.</summary>
+    public void Cancel(Sequence sequence)
+    {
+        bool inInbox = sequence.State == SequenceState.Waiting && sequence.QueuePlace.List is null;
+        if (sequence.State != SequenceState.Finished && !inInbox) Finish(sequence, FinishReason.Abort);
+    }
+
+    /// <summary>Ends those that waited too long for their first admission.</summary>
+    public void ExpireQueue()
+    {
+        if (_nextDeadline == long.MaxValue) return;
+        long now = _time.GetTimestamp();
+        if (now < _nextDeadline) return;
+
+        _nextDeadline = long.MaxValue;
+        for (LinkedListNode<Sequence>? node = _queue.First; node is not null;)
+        {
+            Sequence sequence = node.Value;
+            node = node.Next;
+            if (sequence.Generation.AdmittedAt != 0) continue;
+            if (sequence.Deadline <= now) Finish(sequence, FinishReason.QueueTimeout);
+            else _nextDeadline = Math.Min(_nextDeadline, sequence.Deadline);
+        }
+    }
+
+    /// <summary>Whether every running decode gets its pages without a preemption.</summary>
+    public bool HasPagesForDecodes()
+    {
+        int missing = 0;
+        foreach (Sequence s in _running)
+            if (!s.IsPrefilling) missing += _blocks.PagesMissing(s.Blocks!, s.Scheduled + s.RowsToCompute);
+        return missing <= FreePages;
+    }
+
+    /// <summary>Fills an empty step; it stays empty when nothing can be computed now.</summary>
+    public void Schedule(ScheduledStep step)
+    {
+        AddDecodes(step);
+        AddPrefills(step);
+        Admit(step);
+    }
+
+    /// <summary>A launched slice came back, or never left: its sequence may be freed when it was the last.</summary>
+    public void Land(Sequence sequence, in SequenceSlice slice)
+    {
+        sequence.Landed(slice);
+        _slicesInFlight--;
+        if (sequence.State == SequenceState.Finished && sequence.StepsInFlight == 0) Release(sequence);
+    }
+
+    /// <summary>Gives back the pages that the committed position has left.</summary>
+    public void ReleaseLeftWindow(Sequence sequence) =>
+        sequence.PagesHeld -= _blocks.ReleaseLeftWindow(sequence.Blocks!, sequence.Computed);
+
+    /// <summary>Ends a sequence without a token.</summary>
+    public void Finish(Sequence sequence, FinishReason reason) => Finish(sequence, new TokenEvent(-1, float.NaN, null, reason));
+
+    /// <summary>Ends a sequence: out of queue or batch, pages back as soon as no step in flight reads them, last event out.</summary>
+    public void Finish(Sequence sequence, in TokenEvent last)
+    {
+        if (sequence.State == SequenceState.Running) _running.Remove(sequence);
+        else LeaveQueue(sequence);
+        sequence.State = SequenceState.Finished;
+        if (sequence.StepsInFlight == 0) Release(sequence);
+        _metrics.AddFinished(last.Finish);
+        sequence.Generation.Complete(last, _time.GetTimestamp());
+    }
+
+    /// <summary>Ends everybody.</summary>
+    public void FinishAll(FinishReason reason)
+    {
+        while (_running.Count > 0) Finish(_running[^1], reason);
+        while (_queue.First is { } node) Finish(node.Value, reason);
+    }
+
+    /// <summary>Every slot and every page is in exactly one place.</summary>
+    /// <exception cref="InvalidOperationException">It is not so.</exception>
+    public void CheckIntegrity()
+    {
+        _blocks.CheckIntegrity(_tables);
+        int owned = 0;
+        for (int slot = 0; slot < _owners.Length; slot++)
+        {
+            if (_owners[slot] is not { } owner) continue;
+            owned++;
+            if (owner.Slot != slot) throw new InvalidOperationException($"Slot {slot} belongs to a sequence in slot {owner.Slot}.");
+        }
+        if (owned + _freeSlots.Count != _owners.Length)
+            throw new InvalidOperationException($"{owned} used + {_freeSlots.Count} free ≠ {_owners.Length} slots.");
+        if (IsIdle && _slicesInFlight == 0 && owned != 0) throw new InvalidOperationException($"Idle, but {owned} slots are in use.");
+    }
+
+    private void AddDecodes(ScheduledStep step)
+    {
+        // Victims come from the end of the list, so they are never in the batch yet.
+        for (int i = 0; i < _running.Count; i++)
+        {
+            Sequence sequence = _running[i];
+            if (sequence.IsPrefilling) continue;
+            while (!TryAdd(step, sequence) && HasWork(step, sequence) && sequence.State == SequenceState.Running) Preempt(_running[^1]);
+        }
+    }
+
+    private void AddPrefills(ScheduledStep step)
+    {
+        for (int i = 0; i < _running.Count; i++)
+        {
+            Sequence sequence = _running[i];
+            if (!sequence.IsPrefilling) continue;
+
+            // Without pages it waits for others to finish, unless there is nobody to wait for.
+            while (!TryAdd(step, sequence) && _slicesInFlight == 0 && sequence.State == SequenceState.Running) Preempt(_running[^1]);
+        }
+    }
+
+    private void Admit(ScheduledStep step)
+    {
+        while (_queue.First is { } first && step.Batch.FreeTokens > 0 && _freeSlots.Count > 0 && HasRoomFor(first.Value))
+        {
+            Sequence sequence = first.Value;
+            Open(sequence);
+            if (sequence.State == SequenceState.Running) TryAdd(step, sequence);
+        }
+    }
+
+    /// <summary>
+    /// Enough free pages for all its known tokens, beside what running prefills were promised and one page for each running
+    /// sequence, so that a newcomer does not drive out those who are in the middle.
+    /// </summary>
+    private bool HasRoomFor(Sequence sequence)
+    {
+        int promised = 0;
+        foreach (Sequence s in _running) promised += 1 + (s.IsPrefilling ? Math.Max(0, s.PagesToPrefill - s.PagesHeld) : 0);
+        return sequence.PagesToPrefill + promised <= FreePages;
+    }
+
+    private static bool HasWork(ScheduledStep step, Sequence sequence) => sequence.RowsToCompute > 0 && step.Batch.FreeTokens > 0;
+
+    /// <summary>Adds as many of a sequence's rows as budget and pages allow; false when that is none.</summary>
+    private bool TryAdd(ScheduledStep step, Sequence sequence)
+    {
+        if (sequence.State != SequenceState.Running || !HasWork(step, sequence)) return false;
+        int start = sequence.Scheduled;
+        int rows = _blocks.RowsThatFit(sequence.Blocks!, start, Math.Min(sequence.RowsToCompute, step.Batch.FreeTokens));
+        if (rows == 0) return false;
+
+        int end = start + rows;
+        sequence.PagesHeld += _blocks.Grow(sequence.Blocks!, end);
+        SequenceSlice slice = new()
+        {
+            Slot = sequence.Slot,
+            ContextLength = start,
+            Sample = rows == sequence.RowsToCompute && sequence.WantsToken,
+            PromptLogprobs = sequence.WantsPromptLogprobs(start) ? sequence.PromptLogprobs : -1,
+            NextPromptToken = end < sequence.PromptLength ? sequence.Tokens[end] : -1,
+            Blocks = sequence.Blocks!,
+        };
+        step.Add(sequence, slice, start < sequence.Count ? sequence.Tokens[start..end] : LastSampledRow);
+        _slicesInFlight++;
+        return true;
+    }
+
+    private void Open(Sequence sequence)
+    {
+        LeaveQueue(sequence);
+        int slot = _freeSlots.Pop();
+        _owners[slot] = sequence;
+        sequence.Slot = slot;
+        sequence.Blocks = _tables[slot];
+        sequence.PrefillEnd = sequence.Count;
+        sequence.State = SequenceState.Running;
+        _running.Add(sequence);
+
+        if (sequence.Generation.AdmittedAt == 0) _metrics.AddPromptTokens(sequence.PromptLength);
+        sequence.Generation.Admitted(_time.GetTimestamp());
+        try
+        {
+            _runner.OpenSlot(slot, sequence.Sampling, sequence.Prompt, sequence.Output);
+        }
+        catch (Exception e)
+        {
+            _report(e);
+            Finish(sequence, FinishReason.Error);
+        }
+    }
+
+    /// <summary>Takes everything from a sequence but its tokens; it comes first in the queue, being older than all that wait there.</summary>
+    private void Preempt(Sequence sequence)
+    {
+        if (sequence.StepsInFlight != 0) throw new InvalidOperationException("A sequence in flight cannot be preempted.");
+        if (_running.Count == 1) throw new InvalidOperationException("The KV pool is too small for a single sequence.");
+        _running.Remove(sequence);
+        Release(sequence);
+        sequence.Computed = 0;
+        sequence.State = SequenceState.Waiting;
+        Measure(sequence);
+        _queue.AddFirst(sequence.QueuePlace);
+        _metrics.AddWaiting(1);
+        _metrics.AddPreemption();
+    }
+
+    private void Measure(Sequence sequence) => sequence.PagesToPrefill = _runner.KvCache.PagesForSequence(sequence.Count, _chunk);
+
+    private void LeaveQueue(Sequence sequence)
+    {
+        if (sequence.QueuePlace.List is not null) _queue.Remove(sequence.QueuePlace);
+        _metrics.AddWaiting(-1);
+    }
+
+    private void Release(Sequence sequence)
+    {
+        if (sequence.Slot < 0) return;
+        int slot = sequence.Slot;
+        _blocks.ReleaseAll(sequence.Blocks!);
+        sequence.Blocks = null;
+        sequence.PagesHeld = 0;
+        sequence.Slot = -1;
+        _owners[slot] = null;
+        _freeSlots.Push(slot);
+        try
+        {
+            _runner.CloseSlot(slot);
+        }
+        catch (Exception e)
+        {
+            _report(e);
+        }
+    }
+}

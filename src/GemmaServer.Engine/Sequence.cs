@@ -1,0 +1,147 @@
+using GemmaServer.Compute;
+
+namespace GemmaServer.Engine;
+
+/// <summary>Where a sequence stands.</summary>
+internal enum SequenceState
+{
+    /// <summary>In the queue: new, or preempted.</summary>
+    Waiting,
+
+    /// <summary>Has a slot.</summary>
+    Running,
+
+    /// <summary>Its reader has the last event; slot and pages go back when no step in flight uses them.</summary>
+    Finished,
+}
+
+/// <summary>
+/// A request inside the engine: its tokens and how far they were computed.
+/// <code>
+/// |&lt;- Computed -&gt;|&lt;- RowsInFlight -&gt;|&lt;- RowsToCompute -&gt;|
+/// 0                                Scheduled         Count + SamplesInFlight
+/// </code>
+/// </summary>
+internal sealed class Sequence
+{
+    // Answers are seldom longer than this; longer ones grow by doubling.
+    private const int FirstOutputRoom = 1024;
+
+    private readonly int[] _stopTokens;
+    private readonly Func<int, bool>? _endsWith;
+    private int[] _tokens;
+
+    /// <param name="request">The request, checked.</param>
+    /// <param name="maxTokens">Its MaxTokens, bounded by the model's length.</param>
+    /// <param name="endsWith">Takes each new token and says whether a stop string is complete.</param>
+    /// <param name="generation">Where its events go.</param>
+    /// <param name="deadline">Timestamp at which it leaves the queue unserved; long.MaxValue for never.</param>
+    public Sequence(GenerationRequest request, int maxTokens, Func<int, bool>? endsWith, Generation generation, long deadline)
+    {
+        Sampling = request.Sampling;
+        PromptLogprobs = request.PromptLogprobs;
+        MaxTokens = maxTokens;
+        Generation = generation;
+        Deadline = deadline;
+        _endsWith = endsWith;
+        _stopTokens = [.. request.StopTokens];
+        _tokens = new int[request.Prompt.Length + Math.Min(maxTokens, FirstOutputRoom)];
+        request.Prompt.CopyTo(_tokens, 0);
+        PromptLength = Count = request.Prompt.Length;
+        QueuePlace = new LinkedListNode<Sequence>(this);
+    }
+
+    public Generation Generation { get; }
+
+    public SamplingParams Sampling { get; }
+
+    /// <summary>As in <see cref="GenerationRequest.PromptLogprobs"/>.</summary>
+    public int PromptLogprobs { get; }
+
+    public int MaxTokens { get; }
+
+    public int PromptLength { get; }
+
+    public long Deadline { get; }
+
+    /// <summary>Its node in the queue; in no list while it runs.</summary>
+    public LinkedListNode<Sequence> QueuePlace { get; }
+
+    public SequenceState State { get; set; }
+
+    /// <summary>−1 without one.</summary>
+    public int Slot { get; set; } = -1;
+
+    /// <summary>The slot's table; null without a slot.</summary>
+    public BlockTable? Blocks { get; set; }
+
+    /// <summary>Pages in <see cref="Blocks"/>.</summary>
+    public int PagesHeld { get; set; }
+
+    /// <summary>Most pages that computing all known tokens holds at once.</summary>
+    public int PagesToPrefill { get; set; }
+
+    /// <summary>Known tokens: the prompt and what was committed.</summary>
+    public int Count { get; private set; }
+
+    /// <summary>Positions whose keys and values were committed.</summary>
+    public int Computed { get; set; }
+
+    /// <summary>Rows, steps and samples that were launched and not collected.</summary>
+    public int RowsInFlight { get; private set; }
+
+    /// <inheritdoc cref="RowsInFlight"/>
+    public int StepsInFlight { get; private set; }
+
+    /// <inheritdoc cref="RowsInFlight"/>
+    public int SamplesInFlight { get; private set; }
+
+    /// <summary>Tokens known when it got its slot: up to here it prefills, from here on it decodes.</summary>
+    public int PrefillEnd { get; set; }
+
+    /// <summary>The next position to compute.</summary>
+    public int Scheduled => Computed + RowsInFlight;
+
+    public bool IsPrefilling => Scheduled < PrefillEnd;
+
+    /// <summary>Whether one more token than those known and those in flight is wanted.</summary>
+    public bool WantsToken => Count - PromptLength + SamplesInFlight < MaxTokens;
+
+    /// <summary>Rows between <see cref="Scheduled"/> and the end. The one behind a sample in flight only when its own sample is wanted.</summary>
+    public int RowsToCompute => Count - Scheduled + (WantsToken ? SamplesInFlight : 0);
+
+    /// <summary>Whether rows from <paramref name="start"/> on give prompt logprobs that are not known from before a preemption.</summary>
+    public bool WantsPromptLogprobs(int start) =>
+        PromptLogprobs >= 0 && start < PromptLength - 1 && Generation.PromptLogprobsKnown < PromptLength - 1;
+
+    public ReadOnlySpan<int> Tokens => _tokens.AsSpan(0, Count);
+
+    public ReadOnlySpan<int> Prompt => _tokens.AsSpan(0, PromptLength);
+
+    public ReadOnlySpan<int> Output => _tokens.AsSpan(PromptLength, Count - PromptLength);
+
+    public void Launched(in SequenceSlice slice, int rows)
+    {
+        StepsInFlight++;
+        RowsInFlight += rows;
+        if (slice.Sample) SamplesInFlight++;
+    }
+
+    public void Landed(in SequenceSlice slice)
+    {
+        StepsInFlight--;
+        RowsInFlight -= slice.QueryLength;
+        if (slice.Sample) SamplesInFlight--;
+    }
+
+    /// <summary>Makes a token real and says whether the answer ends with it.</summary>
+    public FinishReason Append(int token)
+    {
+        if (Count == _tokens.Length) Array.Resize(ref _tokens, Count * 2);
+        _tokens[Count++] = token;
+
+        if (_stopTokens.AsSpan().Contains(token)) return FinishReason.Stop;
+        if (_endsWith is not null && _endsWith(token)) return FinishReason.Stop;
+        return Count - PromptLength >= MaxTokens ? FinishReason.Length : FinishReason.None;
+    }
+}
