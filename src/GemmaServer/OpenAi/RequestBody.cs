@@ -12,8 +12,8 @@ namespace GemmaServer;
 /// </summary>
 internal sealed class RequestBody : IDisposable
 {
-    /// <summary>Levels of nesting. Schemas of real tools stay below 20.</summary>
-    public const int MaxDepth = 64;
+    /// <summary>Levels of nesting: schemas and arguments may have 64 of their own, and lie some levels deep.</summary>
+    public const int MaxDepth = 128;
 
     private readonly JsonDocument _document;
 
