@@ -18,7 +18,7 @@ internal static partial class ChatCompletionsEndpoint
             await error.WriteAsync(http);
             return;
         }
-        using RequestWatch watch = server.Watch(http, "chat", model!, request!.Prompt.Length, request.MaxTokens, request.Sampling.N);
+        using RequestWatch watch = server.Watch(http, "chat", model!, request!.Prompt.Length, request.MaxTokens, request.Sampling.N, request.Sampling.N);
         if (GenerationSet.TrySubmit(model!.Engine, Requests(request, server, watch), out GenerationSet? generations) is { } refused)
         {
             watch.Failed(refused);

@@ -19,7 +19,8 @@ internal static partial class CompletionsEndpoint
             return;
         }
         if (Interlocked.Exchange(ref _warned, 1) == 0) Log.RawPrompt(server.Logger);
-        using RequestWatch watch = server.Watch(http, "text_completion", model!, request!.Prompts.Sum(static p => p.Tokens.Length), request.MaxTokens, request.Sampling.N);
+        using RequestWatch watch = server.Watch(http, "text_completion", model!, request!.Prompts.Sum(static p => p.Tokens.Length), request.MaxTokens,
+            request.Sampling.N, request.Prompts.Count * request.Sampling.N);
         if (GenerationSet.TrySubmit(model!.Engine, Requests(request, server, watch), out GenerationSet? generations) is { } refused)
         {
             watch.Failed(refused);
