@@ -73,8 +73,9 @@ internal sealed class TokenEventQueue : IValueTaskSource<bool>, IThreadPoolWorkI
         if (MoveToEvent()) return new(true);
         if (cancellation.IsCancellationRequested) return ValueTask.FromCanceled<bool>(cancellation);
 
+        if (Volatile.Read(ref _waiting) == 1) throw new InvalidOperationException("Two readers wait for one generation.");
         _wake.Reset();
-        if (Interlocked.Exchange(ref _waiting, 1) == 1) throw new InvalidOperationException("Two readers wait for one generation.");
+        Interlocked.Exchange(ref _waiting, 1);      // a full fence, as in Write
         if (MoveToEvent() && Interlocked.Exchange(ref _waiting, 0) == 1) return new(true);
         if (cancellation.CanBeCanceled)
             _registration = cancellation.UnsafeRegister(static (queue, token) => ((TokenEventQueue)queue!).Cancel(token), this);

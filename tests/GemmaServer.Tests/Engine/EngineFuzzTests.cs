@@ -1,0 +1,79 @@
+using GemmaServer.Compute;
+using GemmaServer.Engine;
+
+namespace GemmaServer.Tests.Engine;
+
+public sealed class EngineFuzzTests
+{
+    /// <summary>Random pools, budgets, prompts, limits, cancellations and failures; the books are checked after every step, every answer against the oracle.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Random_traffic_gives_the_models_tokens_and_leaves_everything_whole(bool asynchronous)
+    {
+        long preemptions = 0, failures = 0, aborted = 0;
+        for (int seed = 0; seed < 150; seed++)
+        {
+            Random random = new(seed);
+            int chunk = random.Next(1, 40);
+            int maxLength = random.Next(40, 110);
+            int least = EngineHarness.PlanOf(0).PagesForSequence(maxLength, chunk);
+            using EngineHarness engine = new(
+                asynchronous, least + random.Next(0, least / 2), maxLength, random.Next(1, 11), chunk,
+                tokensPerStep: asynchronous ? 1 : random.Next(1, 4));
+            if (seed % 5 == 0) engine.Runner.OnCollect = _ => { if (random.Next(60) == 0) throw new InvalidOperationException(); };
+
+            List<(GenerationRequest Request, Generation Generation)> all = [];
+            for (int n = random.Next(5, 25); n > 0; n--)
+            {
+                GenerationRequest request = RandomRequest(engine, random, maxLength);
+                Generation generation = engine.Submit(request);
+                all.Add((request, generation));
+                engine.Steps(random.Next(0, 4));
+                if (random.Next(8) == 0) all[random.Next(all.Count)].Generation.Cancel();
+            }
+            engine.RunToEnd();
+
+            foreach ((GenerationRequest request, Generation generation) in all) Check(engine, request, generation);
+            preemptions += engine.Engine.Metrics.Preemptions;
+            failures += engine.Engine.Metrics.Failures;
+            aborted += engine.Engine.Metrics.Finished(FinishReason.Abort);
+        }
+        // The traffic was what it claims to be.
+        Assert.True(preemptions > 100 && failures > 10 && aborted > 100, $"{preemptions} preemptions, {failures} failures, {aborted} aborted");
+    }
+
+    private static GenerationRequest RandomRequest(EngineHarness engine, Random random, int maxLength)
+    {
+        SamplingParams sampling = new() { Seed = (ulong)random.Next(), PresencePenalty = random.Next(2) };
+        int[] stops = random.Next(3) == 0 ? [.. Enumerable.Range(0, 20).Select(_ => random.Next(FakeModel.Vocabulary))] : [];
+        return engine.Request(
+            EngineHarness.Prompt(random.Next(1, random.Next(2) == 0 ? 10 : maxLength + 1), random.Next()), random.Next(0, 100), sampling, stops, random.Next(-3, 3) is var n && n < 0 ? -1 : n);
+    }
+
+    private static void Check(EngineHarness engine, GenerationRequest request, Generation generation)
+    {
+        (int[] tokens, FinishReason finish) = EngineHarness.Read(generation);
+        int limit = Math.Min(request.MaxTokens, engine.Engine.MaxModelLength - request.Prompt.Length);
+        int[] expected = engine.Expected(request, tokens.Length);
+        Assert.Equal(expected, tokens);
+        bool stops = tokens.Length > 0 && request.StopTokens.Contains(tokens[^1]);
+        Assert.DoesNotContain(tokens.SkipLast(1), t => request.StopTokens.Contains(t));
+        switch (finish)
+        {
+            case FinishReason.Stop:
+                Assert.True(stops);
+                break;
+            case FinishReason.Length:
+                Assert.Equal(limit, tokens.Length);
+                Assert.False(stops);
+                break;
+            default:
+                Assert.True(finish is FinishReason.Abort or FinishReason.Error);
+                return;
+        }
+        if (request.PromptLogprobs < 0) Assert.Null(generation.PromptLogprobs);
+        else
+            Assert.Equal(FakeModel.PromptLogprobs(engine.Plan, request.Prompt, request.Sampling, request.PromptLogprobs), generation.PromptLogprobs!);
+    }
+}
