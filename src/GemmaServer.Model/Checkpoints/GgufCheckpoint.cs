@@ -49,11 +49,14 @@ internal static partial class GgufCheckpoint
         foreach (StoredTensor tensor in parts.SelectMany(p => p.Tensors))
             if (!stored.TryAdd(tensor.Name, tensor))
                 throw new CheckpointException(tensor.File, tensor.Name, "this tensor stands in the split set twice");
+        if (!stored.ContainsKey("token_embd.weight"))
+            throw new CheckpointException(path, "token_embd.weight", "expected the embedding table, found no such tensor (a file with only a vocabulary?)");
 
         ModelConfig config = ModelConfigBuilder.Build(facts, stored);
+        // Before the tensors: the vocabulary size was read off the embedding table, so a wrong table shows here first.
+        VocabularySource vocabulary = ReadVocabulary(metadata, config);
         List<string> notes = [];
         Dictionary<string, Compute.TensorSource> used = ExpectedTensors.Select(path, config, stored, notes);
-        VocabularySource vocabulary = ReadVocabulary(metadata, config);
         return new Checkpoint(owners)
         {
             Path = path,

@@ -95,9 +95,8 @@ internal static class HuggingFaceCheckpoint
         JsonFields index = JsonFields.Read(indexPath, MaxJsonBytes);
         JsonFields map = index.Object("weight_map") ?? throw index.Problem("weight_map", "the field is missing");
         SortedDictionary<string, HashSet<string>> byFile = new(StringComparer.Ordinal);
-        foreach (string tensor in map.Names())
+        foreach ((string tensor, string file) in map.TextMembers())
         {
-            string file = map.Text(tensor) ?? throw map.Problem(tensor, "expected a file name, found null");
             // The index comes with the download: it must not lead out of the folder.
             if (file != Path.GetFileName(file) || !file.EndsWith(".safetensors", StringComparison.Ordinal) || file.Contains('\0') || file.Contains('\\'))
                 throw map.Problem(tensor, $"expected the name of a .safetensors file in this folder, found '{file}'");

@@ -120,23 +120,42 @@ internal readonly struct JsonFields
         return Array(name, "integers")?.Select(e => self.IntegerOf(e, name)).ToArray();
     }
 
-    /// <summary>All fields by name, in file order.</summary>
-    public IEnumerable<string> Names()
+    /// <summary>All fields, which must be objects, in file order; with one pass, where asking by name would be quadratic.</summary>
+    public List<KeyValuePair<string, JsonFields>> ObjectMembers()
     {
-        List<string> names = [];
+        List<KeyValuePair<string, JsonFields>> members = [];
+        foreach ((string name, JsonElement value) in Members())
+        {
+            if (value.ValueKind != JsonValueKind.Object) throw Wrong(name, "an object", value);
+            members.Add(new(name, new JsonFields(_file, _prefix + name + ".", value)));
+        }
+        return members;
+    }
+
+    /// <summary>All fields, which must be strings, in file order.</summary>
+    public List<KeyValuePair<string, string>> TextMembers()
+    {
+        List<KeyValuePair<string, string>> members = [];
+        foreach ((string name, JsonElement value) in Members()) members.Add(new(name, TextOf(value, name)));
+        return members;
+    }
+
+    /// <summary>An exception about a field of this object.</summary>
+    public CheckpointException Problem(string name, string problem, Exception? inner = null) => new(_file, _prefix + name, problem, inner);
+
+    private List<(string Name, JsonElement Value)> Members()
+    {
+        List<(string, JsonElement)> members = [];
         try
         {
-            foreach (JsonProperty property in _element.EnumerateObject()) names.Add(property.Name);
+            foreach (JsonProperty property in _element.EnumerateObject()) members.Add((property.Name, property.Value));
         }
         catch (InvalidOperationException e)
         {
             throw new CheckpointException(_file, _prefix.TrimEnd('.'), "a field's name is not valid text", e);
         }
-        return names;
+        return members;
     }
-
-    /// <summary>An exception about a field of this object.</summary>
-    public CheckpointException Problem(string name, string problem, Exception? inner = null) => new(_file, _prefix + name, problem, inner);
 
     private JsonElement? Get(string name) =>
         _element.TryGetProperty(name, out JsonElement e) && e.ValueKind != JsonValueKind.Null ? e : null;

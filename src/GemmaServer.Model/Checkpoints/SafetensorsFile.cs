@@ -23,12 +23,12 @@ internal static class SafetensorsFile
         JsonFields header = ReadHeader(data, (int)headerBytes, file);
 
         List<StoredTensor> tensors = [];
-        foreach (string name in header.Names())
+        foreach ((string name, JsonFields info) in header.ObjectMembers())
         {
             if (name == "__metadata__") continue;
             if (tensors.Count == MaxTensors) throw new CheckpointException(file, "header", $"expected at most {MaxTensors} tensors, found more");
             if (!isWanted(name)) continue;
-            tensors.Add(Locate(header.Object(name) ?? throw header.Problem(name, "expected an object, found null"), name, data + (nint)dataStart, dataBytes, file));
+            tensors.Add(Locate(info, name, data + (nint)dataStart, dataBytes, file));
         }
         TensorExtent.RefuseOverlaps(tensors);
         return tensors;

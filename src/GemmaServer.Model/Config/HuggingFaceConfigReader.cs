@@ -110,11 +110,10 @@ internal static class HuggingFaceConfigReader
             kvHeads[i] = !sliding[i] && valueIsKey != false ? globalKv ?? kv : kv;
         }
         if (perLayer is not JsonFields overrides) return (dims, kvHeads);
-        foreach (string key in overrides.Names())
+        foreach ((string key, JsonFields entry) in overrides.ObjectMembers())
         {
             if (!int.TryParse(key, NumberStyles.None, CultureInfo.InvariantCulture, out int layer) || layer >= sliding.Length)
                 throw overrides.Problem(key, $"expected a layer index below {sliding.Length}");
-            if (overrides.Object(key) is not JsonFields entry) continue;
             dims[layer] = entry.Int("head_dim") ?? dims[layer];
             kvHeads[layer] = entry.Int("num_key_value_heads") ?? kvHeads[layer];
         }

@@ -73,7 +73,8 @@ internal sealed class ModelConfigBuilder
             int source = i < firstShared ? i : Donor(firstShared, sliding, i);
             int dim = Range($"head size of layer {i}", HeadDim(i), 2, 4096);
             if (dim % 2 != 0) throw new CheckpointException(_facts.File, $"head size of layer {i}", $"expected an even number, found {dim}");
-            int kvHeads = Range($"KV heads of layer {i}", _facts.KvHeadCount[i] ?? DivideRows($"blk.{i}.attn_k.weight", dim) ?? 4, 1, heads);
+            int? kv = _facts.KvHeadCount[i] ?? (source == i ? DivideRows($"blk.{i}.attn_k.weight", dim) : layers[source].KvHeadCount);
+            int kvHeads = Range($"KV heads of layer {i}", kv ?? 4, 1, heads);
             if (heads % kvHeads != 0)
                 throw new CheckpointException(_facts.File, $"KV heads of layer {i}", $"expected a divisor of the {heads} query heads, found {kvHeads}");
             int width = Range($"feed-forward width of layer {i}", _facts.FeedForwardWidth[i] ?? Rows($"blk.{i}.ffn_gate.weight") ?? 9216, 1, MaxWidth);

@@ -16,10 +16,10 @@ public sealed class EngineFuzzTests
         {
             Random random = new(seed);
             int chunk = random.Next(1, 40);
-            int maxLength = random.Next(20, 110);
+            int maxLength = random.Next(40, 110);
             int least = EngineHarness.PlanOf(0).PagesForSequence(maxLength, chunk);
             using EngineHarness engine = new(
-                asynchronous, least + random.Next(0, least * 2), maxLength, random.Next(1, 9), chunk,
+                asynchronous, least + random.Next(0, least / 2), maxLength, random.Next(1, 11), chunk,
                 tokensPerStep: asynchronous ? 1 : random.Next(1, 4));
             if (seed % 5 == 0) engine.Runner.OnCollect = _ => { if (random.Next(60) == 0) throw new InvalidOperationException(); };
 
@@ -29,7 +29,7 @@ public sealed class EngineFuzzTests
                 GenerationRequest request = RandomRequest(engine, random, maxLength);
                 Generation generation = engine.Submit(request);
                 all.Add((request, generation));
-                engine.Steps(random.Next(0, 6));
+                engine.Steps(random.Next(0, 4));
                 if (random.Next(8) == 0) all[random.Next(all.Count)].Generation.Cancel();
             }
             engine.RunToEnd();
@@ -48,7 +48,7 @@ public sealed class EngineFuzzTests
         SamplingParams sampling = new() { Seed = (ulong)random.Next(), PresencePenalty = random.Next(2) };
         int[] stops = random.Next(3) == 0 ? [.. Enumerable.Range(0, 20).Select(_ => random.Next(FakeModel.Vocabulary))] : [];
         return engine.Request(
-            EngineHarness.Prompt(random.Next(1, maxLength + 1), random.Next()), random.Next(0, 60), sampling, stops, random.Next(-3, 3) is var n && n < 0 ? -1 : n);
+            EngineHarness.Prompt(random.Next(1, random.Next(2) == 0 ? 10 : maxLength + 1), random.Next()), random.Next(0, 100), sampling, stops, random.Next(-3, 3) is var n && n < 0 ? -1 : n);
     }
 
     private static void Check(EngineHarness engine, GenerationRequest request, Generation generation)

@@ -106,6 +106,13 @@ internal sealed class EngineHarness : IDisposable
         return ([.. tokens], finish);
     }
 
+    public static void AssertEnded(Generation generation, FinishReason finish, params int[] tokens)
+    {
+        (int[] read, FinishReason reason) = Read(generation);
+        Assert.Equal(tokens, read);
+        Assert.Equal(finish, reason);
+    }
+
     public int[] Expected(GenerationRequest request, int? count = null) =>
         FakeModel.Generate(Plan, request.Prompt, request.Sampling, count ?? request.MaxTokens);
 

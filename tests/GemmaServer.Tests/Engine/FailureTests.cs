@@ -37,7 +37,7 @@ public sealed class FailureTests
         engine.Runner.OnCollect = _ => Throw();
         Generation[] all = [.. Enumerable.Range(0, 20).Select(i => engine.Submit(engine.Request(EngineHarness.Prompt(10, i), 10)))];
         engine.RunToEnd();
-        Assert.All(all, g => Assert.Equal(([], FinishReason.Error), EngineHarness.Read(g)));
+        Assert.All(all, g => EngineHarness.AssertEnded(g, FinishReason.Error));
         Assert.Equal(20, engine.Engine.Metrics.Finished(FinishReason.Error));
     }
 
@@ -51,7 +51,7 @@ public sealed class FailureTests
         Generation[] all = [.. requests.Select(r => engine.Submit(r))];
         engine.RunToEnd();
         Assert.Equal(engine.Expected(requests[0]), EngineHarness.Read(all[0]).Tokens);
-        Assert.Equal(([], FinishReason.Error), EngineHarness.Read(all[1]));
+        EngineHarness.AssertEnded(all[1], FinishReason.Error);
         Assert.Equal(engine.Expected(requests[2]), EngineHarness.Read(all[2]).Tokens);
     }
 

@@ -176,9 +176,9 @@ public sealed class GenerationTests
         Generation generation = engine.Submit(request);
         Generation shortest = engine.Submit(engine.Request(EngineHarness.Prompt(1), 0, promptLogprobs: 3));
         engine.RunToEnd();
-        Assert.Equal(([], FinishReason.Length), EngineHarness.Read(generation));
+        EngineHarness.AssertEnded(generation, FinishReason.Length);
         Assert.Equal(FakeModel.PromptLogprobs(engine.Plan, request.Prompt, request.Sampling, 3), generation.PromptLogprobs!);
-        Assert.Equal(([], FinishReason.Length), EngineHarness.Read(shortest));
+        EngineHarness.AssertEnded(shortest, FinishReason.Length);
         Assert.Empty(shortest.PromptLogprobs!);
         Assert.Equal(31, engine.Engine.Metrics.Rows);
     }
@@ -196,7 +196,7 @@ public sealed class GenerationTests
         (int[] tokens, FinishReason finish) = EngineHarness.Read(generation);
         Assert.Equal(engine.Expected(request, 30), tokens);
         Assert.Equal(FinishReason.Length, finish);
-        Assert.Equal(([], FinishReason.Length), EngineHarness.Read(full));
+        EngineHarness.AssertEnded(full, FinishReason.Length);
     }
 
     [Theory]

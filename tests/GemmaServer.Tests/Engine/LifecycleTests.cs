@@ -79,7 +79,12 @@ public sealed class LifecycleTests
         Assert.False(drained.IsCompleted);
         go.Set();
         Assert.True(await drained);
-        foreach (Generation generation in all) Assert.Equal((10, FinishReason.Length), await ReadAsync(generation) is var r ? (r.Tokens.Length, r.Finish) : default);
+        foreach (Generation generation in all)
+        {
+            (int[] tokens, FinishReason finish) = await ReadAsync(generation);
+            Assert.Equal(10, tokens.Length);
+            Assert.Equal(FinishReason.Length, finish);
+        }
     }
 
     [Theory]

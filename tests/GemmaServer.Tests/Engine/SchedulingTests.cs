@@ -75,7 +75,7 @@ public sealed class SchedulingTests
         generation.Cancel();
         engine.Step();
         engine.AssertWhole();
-        Assert.Equal(([], FinishReason.Abort), EngineHarness.Read(generation));
+        EngineHarness.AssertEnded(generation, FinishReason.Abort);
     }
 
     [Fact]
@@ -89,7 +89,7 @@ public sealed class SchedulingTests
         waiting.Cancel();
         engine.Step();
         Assert.Equal(0, engine.Engine.Metrics.Waiting);
-        Assert.Equal(([], FinishReason.Abort), EngineHarness.Read(waiting));
+        EngineHarness.AssertEnded(waiting, FinishReason.Abort);
         Assert.Equal(0, waiting.AdmittedAt);
         Assert.Equal(FinishReason.None, running.Finish);
     }
@@ -101,7 +101,7 @@ public sealed class SchedulingTests
         Generation generation = engine.Submit(engine.Request(EngineHarness.Prompt(20), 50));
         generation.Cancel();
         engine.RunToEnd();
-        Assert.Equal(([], FinishReason.Abort), EngineHarness.Read(generation));
+        EngineHarness.AssertEnded(generation, FinishReason.Abort);
         Assert.Equal(0, engine.Engine.Metrics.Steps);
     }
 
@@ -131,7 +131,7 @@ public sealed class SchedulingTests
         Assert.Equal(3, engine.Engine.Metrics.Waiting);
         clock.Advance(TimeSpan.FromSeconds(0.5));
         engine.Step();
-        Assert.Equal(([], FinishReason.QueueTimeout), EngineHarness.Read(hasty));
+        EngineHarness.AssertEnded(hasty, FinishReason.QueueTimeout);
         clock.Advance(TimeSpan.FromSeconds(1));
         engine.Step();
         Assert.Equal(FinishReason.QueueTimeout, EngineHarness.Read(slower).Finish);
@@ -178,28 +178,6 @@ public sealed class SchedulingTests
     {
         using EngineHarness engine = new(maxLength: 120);
         Assert.Throws<ArgumentException>(() => engine.Engine.TrySubmit(engine.Request(EngineHarness.Prompt(length), 5), out _));
-    }
-
-    [Theory]
-    [InlineData(false)]
-    [InlineData(true)]
-    public void Ten_thousand_short_requests_leave_the_pool_whole_and_memory_flat(bool asynchronous)
-    {
-        using EngineHarness engine = new(asynchronous, pages: 200);
-        long early = 0;
-        for (int i = 0; i < 10_000; i += 10)
-        {
-            for (int k = 0; k < 10; k++) engine.Submit(engine.Request(EngineHarness.Prompt(1 + k, i), 1 + (i + k) % 5));
-            while (engine.Engine.Step())
-            {
-            }
-            if (i == 2_000) early = GC.GetTotalMemory(forceFullCollection: true);
-        }
-        engine.Engine.CheckIntegrity();
-        engine.AssertWhole();
-        Assert.Equal(10_000, engine.Engine.Metrics.Finished(FinishReason.Length));
-        // A request leaves about a kilobyte while it lives; 8,000 of them kept would be megabytes.
-        Assert.InRange(GC.GetTotalMemory(forceFullCollection: true) - early, long.MinValue, 500_000);
     }
 
     /// <summary>A clock that stands still until told.</summary>

@@ -15,6 +15,14 @@ internal static class GoldenModels
     /// <summary>The smallest GGUF of a model, for tests that copy it many times.</summary>
     public static string SmallestGguf(string model) => Ggufs(model).MinBy(p => new FileInfo(p).Length)!;
 
+    /// <summary>True when a clone's subset leaves the model out; the full set never does, so a test may end there without a lie.</summary>
+    public static bool IsLeftOut(string model)
+    {
+        bool there = Names.Contains(model);
+        Assert.True(there || !GoldenData.IsFull, $"the full reference set lacks {model}");
+        return !there;
+    }
+
     private static string[] Find()
     {
         string[] names = [.. Directory.GetDirectories(GoldenData.Root, "tiny-*").Select(d => Path.GetFileName(d)!)

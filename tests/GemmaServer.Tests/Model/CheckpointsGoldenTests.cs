@@ -63,6 +63,7 @@ public sealed class CheckpointsGoldenTests
     [Fact]
     public void Shared_layers_read_the_last_owner_of_their_kind_and_are_twice_as_wide()
     {
+        if (GoldenModels.IsLeftOut("tiny-e")) return;
         using Checkpoint e = Checkpoint.Open(GoldenModels.Folder("tiny-e"));
         Assert.Equal([0, 1, 2, 3, 2, 2, 2, 3], e.Config.Layers.Select(l => l.KvSource));
         Assert.Equal([true, true, true, true, false, false, false, false], e.Config.Layers.Select(l => l.OwnsKv));

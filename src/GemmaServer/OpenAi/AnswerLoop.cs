@@ -1,0 +1,122 @@
+namespace GemmaServer;
+
+/// <summary>
+/// The part that streamed answers of chat and text completions share: wait, take, write, flush; keep-alives while nothing
+/// comes; errors as HTTP errors as long as nothing was sent.
+/// </summary>
+internal sealed class AnswerLoop(HttpContext http, GenerationSet generations, RequestWatch watch, TimeSpan keepAlive)
+{
+    /// <summary>Runs a streamed answer.</summary>
+    /// <param name="stream">Where it goes.</param>
+    /// <param name="isDone">By place: this choice is complete.</param>
+    /// <param name="take">Takes what has come for all choices; false when there was nothing.</param>
+    /// <param name="failure">The first failure of a choice, if any.</param>
+    /// <param name="open">Writes what stands before the first token.</param>
+    /// <param name="write">Writes what was taken.</param>
+    /// <param name="close">Writes what stands after the last token, before the end mark.</param>
+    public async Task StreamAsync(
+        SseStream stream, Func<int, bool> isDone, Func<bool> take, Func<ApiError?> failure, Action open, Action write, Action close)
+    {
+        CancellationToken aborted = http.RequestAborted;
+        using Wake wake = new(aborted, keepAlive);
+        bool isOpen = false;
+        while (true)
+        {
+            bool took = take();
+            if (failure() is { } error)
+            {
+                await FailAsync(stream, error);
+                return;
+            }
+            if (took)
+            {
+                Open();
+                write();
+                if (AllDone(isDone)) break;
+                await stream.FlushAsync(aborted);
+                continue;
+            }
+            try
+            {
+                await generations.WaitAsync(isDone, wake.Arm());
+            }
+            catch (OperationCanceledException) when (!aborted.IsCancellationRequested)
+            {
+                // Nothing for a while (a long prompt, a long queue): show life. From here on errors go into the stream.
+                Open();
+                stream.KeepAlive();
+                await stream.FlushAsync(aborted);
+            }
+        }
+        close();
+        stream.Done();
+        await stream.FlushAsync(aborted);
+
+        void Open()
+        {
+            if (isOpen) return;
+            isOpen = true;
+            stream.Start();
+            open();
+        }
+    }
+
+    /// <summary>Waits until all choices of a whole answer are complete; gives the first failure.</summary>
+    public async Task<ApiError?> CollectAsync(Func<int, bool> isDone, Func<bool> take, Func<ApiError?> failure)
+    {
+        while (true)
+        {
+            bool took = take();
+            if (failure() is { } error)
+            {
+                generations.Cancel();
+                return error;
+            }
+            if (AllDone(isDone)) return null;
+            if (!took) await generations.WaitAsync(isDone, http.RequestAborted);
+        }
+    }
+
+    private async Task FailAsync(SseStream stream, ApiError error)
+    {
+        generations.Cancel();
+        watch.Failed(error);
+        if (!stream.IsStarted)
+        {
+            await error.WriteAsync(http);
+            return;
+        }
+        // No end mark: a client must not take this for a complete answer.
+        error.Write(stream.Begin());
+        stream.End();
+        await stream.FlushAsync(http.RequestAborted);
+    }
+
+    private bool AllDone(Func<int, bool> isDone)
+    {
+        for (int i = 0; i < generations.All.Count; i++)
+        {
+            if (!isDone(i)) return false;
+        }
+        return true;
+    }
+
+    /// <summary>A token that is cancelled when the client goes or when nothing came for a while; made anew only after it fired.</summary>
+    private sealed class Wake(CancellationToken aborted, TimeSpan after) : IDisposable
+    {
+        private CancellationTokenSource? _source;
+
+        public CancellationToken Arm()
+        {
+            if (_source is null || _source.IsCancellationRequested)
+            {
+                _source?.Dispose();
+                _source = CancellationTokenSource.CreateLinkedTokenSource(aborted);
+            }
+            _source.CancelAfter(after);
+            return _source.Token;
+        }
+
+        public void Dispose() => _source?.Dispose();
+    }
+}

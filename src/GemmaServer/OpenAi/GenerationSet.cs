@@ -1,0 +1,65 @@
+using GemmaServer.Engine;
+
+namespace GemmaServer;
+
+/// <summary>The generations of one HTTP request: submitted together, waited for together, cancelled together.</summary>
+internal sealed class GenerationSet
+{
+    private readonly Generation[] _generations;
+    private readonly Task<bool>?[] _waits;
+
+    private GenerationSet(Generation[] generations)
+    {
+        _generations = generations;
+        _waits = new Task<bool>?[generations.Length];
+    }
+
+    /// <summary>The generations, in the order of the requests.</summary>
+    public IReadOnlyList<Generation> All => _generations;
+
+    /// <summary>Hands all requests in, or none.</summary>
+    public static ApiError? TrySubmit(InferenceEngine engine, IReadOnlyList<GenerationRequest> requests, out GenerationSet? set)
+    {
+        set = null;
+        Generation[] accepted = new Generation[requests.Count];
+        for (int i = 0; i < accepted.Length; i++)
+        {
+            SubmitResult result = engine.TrySubmit(requests[i], out Generation? generation);
+            if (result == SubmitResult.Accepted)
+            {
+                accepted[i] = generation!;
+                continue;
+            }
+            for (int k = 0; k < i; k++) accepted[k].Cancel();
+            return result == SubmitResult.QueueFull ? ApiError.QueueFull : ApiError.Draining;
+        }
+        set = new GenerationSet(accepted);
+        return null;
+    }
+
+    /// <summary>Ends everything that still runs. From any thread.</summary>
+    public void Cancel()
+    {
+        foreach (Generation generation in _generations) generation.Cancel();
+    }
+
+    /// <summary>Completes when at least one generation that is not done has an event.</summary>
+    /// <param name="isDone">By place: nobody reads this one any more.</param>
+    /// <param name="wake">Gives the wait up; the generations go on.</param>
+    public async ValueTask WaitAsync(Func<int, bool> isDone, CancellationToken wake)
+    {
+        if (_generations.Length == 1)
+        {
+            await _generations[0].WaitToReadAsync(wake);
+            return;
+        }
+        List<Task> open = [];
+        for (int i = 0; i < _generations.Length; i++)
+        {
+            if (isDone(i)) continue;
+            if (_waits[i] is not { IsCompleted: false }) _waits[i] = _generations[i].WaitToReadAsync(wake).AsTask();
+            open.Add(_waits[i]!);
+        }
+        if (open.Count > 0) await await Task.WhenAny(open);
+    }
+}

@@ -1,0 +1,26 @@
+using System.Text.Json;
+
+namespace GemmaServer;
+
+/// <summary>What a request cost.</summary>
+/// <param name="Prompt">Prompt tokens.</param>
+/// <param name="Completion">Tokens generated over all choices, stop tokens included.</param>
+/// <param name="Reasoning">Those of them spent on thinking.</param>
+/// <param name="Cached">Prompt tokens that did not have to be computed.</param>
+internal readonly record struct Usage(int Prompt, int Completion, int Reasoning, int Cached = 0)
+{
+    public void Write(Utf8JsonWriter json)
+    {
+        json.WriteStartObject("usage"u8);
+        json.WriteNumber("prompt_tokens"u8, Prompt);
+        json.WriteNumber("completion_tokens"u8, Completion);
+        json.WriteNumber("total_tokens"u8, Prompt + Completion);
+        json.WriteStartObject("prompt_tokens_details"u8);
+        json.WriteNumber("cached_tokens"u8, Cached);
+        json.WriteEndObject();
+        json.WriteStartObject("completion_tokens_details"u8);
+        json.WriteNumber("reasoning_tokens"u8, Reasoning);
+        json.WriteEndObject();
+        json.WriteEndObject();
+    }
+}
