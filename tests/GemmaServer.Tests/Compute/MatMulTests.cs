@@ -20,9 +20,9 @@ public sealed class MatMulTests
         }
     }
 
-    public static TheoryData<TensorType> AllTypes => QuantVectors.AllTypes;
+    public static TheoryData<TensorType> AllTypes => TestWeight.AllTypes;
 
-    public static TheoryData<TensorType> QuantisedTypes => QuantVectors.QuantisedTypes;
+    public static TheoryData<TensorType> QuantisedTypes => TestWeight.QuantisedTypes;
 
     [Theory]
     [MemberData(nameof(AllTypes))]
