@@ -19,6 +19,18 @@ internal static class BlockParts
     /// <summary>The same plus 12.</summary>
     public static Vector128<byte> Mxfp4Codes => Vector128.Create((byte)12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0);
 
+    /// <summary>A block's scale, exactly, in a few instructions: small blocks need one for every 32 elements.</summary>
+    /// <remarks>As <see cref="Lanes.HalfToSingle"/>: exponent and fraction in a float's place are off by 2^112.</remarks>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float ToSingle(Half half)
+    {
+        uint bits = BitConverter.HalfToUInt16Bits(half);
+        uint value = BitConverter.SingleToUInt32Bits(
+            BitConverter.UInt32BitsToSingle((bits & 0x7FFF) << 13) * BitConverter.UInt32BitsToSingle((127u + 112) << 23));
+        if ((bits & 0x7C00) == 0x7C00) value |= 0x7F800000;     // infinity or NaN
+        return BitConverter.UInt32BitsToSingle(value | (bits & 0x8000) << 16);
+    }
+
     /// <summary>Low nibbles of 16 bytes to q[0…15], high nibbles to q[16…31].</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Nibbles(ReadOnlySpan<byte> qs, Span<byte> q)

@@ -39,7 +39,7 @@ public struct Q2_KBlock : IQuantBlock<Q2_KBlock>
     public static void Unpack(in Q2_KBlock block, Span<byte> q, Span<float> scale, Span<float> offset)
     {
         TwoBits(block.Qs, q);
-        float d = (float)block.D, dmin = (float)block.Dmin;
+        float d = BlockParts.ToSingle(block.D), dmin = BlockParts.ToSingle(block.Dmin);
         for (int g = 0; g < 16; g++)
         {
             scale[g] = d * (block.Scales[g] & 15);
@@ -105,7 +105,7 @@ public struct Q3_KBlock : IQuantBlock<Q3_KBlock>
             (Vector256.Create<byte>(group) | ((high & Vector256<byte>.One) << 2)).CopyTo(group);
             high >>>= 1;
         }
-        float d = (float)block.D;
+        float d = BlockParts.ToSingle(block.D);
         for (int g = 0; g < 16; g++)
         {
             scale[g] = d * (Scale(block.Scales, g) - 32);
@@ -161,7 +161,7 @@ public struct Q6_KBlock : IQuantBlock<Q6_KBlock>
             ((a >>> 4) | (h & upper)).CopyTo(half[64..]);
             ((b >>> 4) | ((h >>> 2) & upper)).CopyTo(half[96..]);
         }
-        float d = (float)block.D;
+        float d = BlockParts.ToSingle(block.D);
         for (int g = 0; g < 16; g++)
         {
             scale[g] = d * (sbyte)block.Scales[g];

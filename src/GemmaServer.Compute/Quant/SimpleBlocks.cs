@@ -36,7 +36,7 @@ public struct Q4_0Block : IQuantBlock<Q4_0Block>
     public static void Unpack(in Q4_0Block block, Span<byte> q, Span<float> scale, Span<float> offset)
     {
         BlockParts.Nibbles(block.Qs, q);
-        float d = (float)block.D;
+        float d = BlockParts.ToSingle(block.D);
         scale[1] = scale[0] = d;
         offset[1] = offset[0] = -8 * d;
     }
@@ -72,8 +72,8 @@ public struct Q4_1Block : IQuantBlock<Q4_1Block>
     public static void Unpack(in Q4_1Block block, Span<byte> q, Span<float> scale, Span<float> offset)
     {
         BlockParts.Nibbles(block.Qs, q);
-        scale[1] = scale[0] = (float)block.D;
-        offset[1] = offset[0] = (float)block.M;
+        scale[1] = scale[0] = BlockParts.ToSingle(block.D);
+        offset[1] = offset[0] = BlockParts.ToSingle(block.M);
     }
 }
 
@@ -111,7 +111,7 @@ public struct Q5_0Block : IQuantBlock<Q5_0Block>
     {
         BlockParts.Nibbles(block.Qs, q);
         BlockParts.AddFifthBit(BinaryPrimitives.ReadUInt32LittleEndian(block.Qh), q);
-        float d = (float)block.D;
+        float d = BlockParts.ToSingle(block.D);
         scale[1] = scale[0] = d;
         offset[1] = offset[0] = -16 * d;
     }
@@ -152,8 +152,8 @@ public struct Q5_1Block : IQuantBlock<Q5_1Block>
     {
         BlockParts.Nibbles(block.Qs, q);
         BlockParts.AddFifthBit(BinaryPrimitives.ReadUInt32LittleEndian(block.Qh), q);
-        scale[1] = scale[0] = (float)block.D;
-        offset[1] = offset[0] = (float)block.M;
+        scale[1] = scale[0] = BlockParts.ToSingle(block.D);
+        offset[1] = offset[0] = BlockParts.ToSingle(block.M);
     }
 }
 
@@ -183,7 +183,7 @@ public struct Q8_0Block : IQuantBlock<Q8_0Block>
     {
         // Flipping the sign bit adds 128.
         (Vector256.Create<byte>(block.Qs) ^ Vector256.Create((byte)0x80)).CopyTo(q);
-        float d = (float)block.D;
+        float d = BlockParts.ToSingle(block.D);
         scale[1] = scale[0] = d;
         offset[1] = offset[0] = -128 * d;
     }
@@ -218,7 +218,7 @@ public struct IQ4_NLBlock : IQuantBlock<IQ4_NLBlock>
     public static void Unpack(in IQ4_NLBlock block, Span<byte> q, Span<float> scale, Span<float> offset)
     {
         BlockParts.NibblesThrough(BlockParts.Iq4Codes, block.Qs, q);
-        float d = (float)block.D;
+        float d = BlockParts.ToSingle(block.D);
         scale[1] = scale[0] = d;
         offset[1] = offset[0] = -128 * d;
     }

@@ -49,7 +49,7 @@ public struct Q4_KBlock : IQuantBlock<Q4_KBlock>
             (v & Vector256.Create((byte)15)).CopyTo(q[(64 * c)..]);
             (v >>> 4).CopyTo(q[(64 * c + 32)..]);
         }
-        ScalesAndMinima(block.Scales, (float)block.D, (float)block.Dmin, scale, offset);
+        ScalesAndMinima(block.Scales, BlockParts.ToSingle(block.D), BlockParts.ToSingle(block.Dmin), scale, offset);
     }
 
     /// <summary>The eight pairs, each for two groups of 16; Q5_K has them too.</summary>
@@ -113,7 +113,7 @@ public struct Q5_KBlock : IQuantBlock<Q5_KBlock>
             ((v >>> 4) | ((high << 3) & sixteen)).CopyTo(q[(64 * c + 32)..]);
             high >>>= 2;
         }
-        Q4_KBlock.ScalesAndMinima(block.Scales, (float)block.D, (float)block.Dmin, scale, offset);
+        Q4_KBlock.ScalesAndMinima(block.Scales, BlockParts.ToSingle(block.D), BlockParts.ToSingle(block.Dmin), scale, offset);
     }
 }
 
@@ -152,7 +152,7 @@ public struct IQ4_XSBlock : IQuantBlock<IQ4_XSBlock>
     public static void Unpack(in IQ4_XSBlock block, Span<byte> q, Span<float> scale, Span<float> offset)
     {
         ReadOnlySpan<byte> qs = block.Qs;
-        float d = (float)block.D;
+        float d = BlockParts.ToSingle(block.D);
         uint low = BinaryPrimitives.ReadUInt32LittleEndian(block.ScalesL), high = block.ScalesH;
         for (int j = 0; j < 8; j++)
         {

@@ -1,4 +1,6 @@
 using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 using System.Security.Cryptography;
 using GemmaServer.Compute;
 
@@ -20,9 +22,9 @@ public sealed class MatMulTests
         }
     }
 
-    public static TheoryData<TensorType> AllTypes => QuantVectors.AllTypes;
+    public static TheoryData<TensorType> AllTypes => TestWeight.AllTypes;
 
-    public static TheoryData<TensorType> QuantisedTypes => QuantVectors.QuantisedTypes;
+    public static TheoryData<TensorType> QuantisedTypes => TestWeight.QuantisedTypes;
 
     [Theory]
     [MemberData(nameof(AllTypes))]
@@ -141,15 +143,15 @@ public sealed class MatMulTests
             // Pairs of these overflow 16 bits, where an instruction that saturates goes wrong.
             if (round % 4 == 0) u.AsSpan().Fill(255);
             if (round % 8 == 0) q.AsSpan().Fill(round % 16 == 0 ? (sbyte)-127 : (sbyte)127);
-            var vu = System.Runtime.Intrinsics.Vector256.Create(u);
-            var vq = System.Runtime.Intrinsics.Vector256.Create(q);
+            Vector256<byte> vu = Vector256.Create(u);
+            Vector256<sbyte> vq = Vector256.Create(q);
             for (int lane = 0; lane < 8; lane++)
             {
                 int expected = Enumerable.Range(4 * lane, 4).Sum(i => u[i] * q[i]);
                 Assert.Equal(expected, Int8Tiles.Dot4Reference(vu, vq)[lane]);
                 Assert.Equal(expected, Int8Tiles.Dot4Portable(vu, vq)[lane]);
                 Assert.Equal(expected, Int8Tiles.Dot4(vu, vq)[lane]);
-                if (System.Runtime.Intrinsics.X86.Avx2.IsSupported) Assert.Equal(expected, Int8Tiles.Dot4Avx2(vu, vq)[lane]);
+                if (Avx2.IsSupported) Assert.Equal(expected, Int8Tiles.Dot4Avx2(vu, vq)[lane]);
             }
         }
     }

@@ -4,9 +4,9 @@ namespace GemmaServer.Tests;
 
 public sealed unsafe class QuantBlockTests
 {
-    public static TheoryData<TensorType> AllTypes => QuantVectors.AllTypes;
+    public static TheoryData<TensorType> AllTypes => TestWeight.AllTypes;
 
-    public static TheoryData<TensorType> QuantisedTypes => QuantVectors.QuantisedTypes;
+    public static TheoryData<TensorType> QuantisedTypes => TestWeight.QuantisedTypes;
 
     [Theory]
     [MemberData(nameof(AllTypes))]
@@ -87,9 +87,12 @@ public sealed unsafe class QuantBlockTests
         fixed (float* to = actual) WeightRows.Dequantize(TensorType.F16, (byte*)from, halves.Length, to);
         for (int i = 0; i < halves.Length; i++)
         {
-            float expected = (float)BitConverter.UInt16BitsToHalf(halves[i]);
-            if (float.IsNaN(expected)) Assert.True(float.IsNaN(actual[i]), $"{i:x4} is not a number");
-            else Assert.True(BitConverter.SingleToUInt32Bits(expected) == BitConverter.SingleToUInt32Bits(actual[i]), $"{i:x4} became {actual[i]}, not {expected}");
+            Half half = BitConverter.UInt16BitsToHalf(halves[i]);
+            foreach (float widened in new[] { actual[i], BlockParts.ToSingle(half) })
+            {
+                if (Half.IsNaN(half)) Assert.True(float.IsNaN(widened), $"{i:x4} is not a number");
+                else Assert.True(BitConverter.SingleToUInt32Bits((float)half) == BitConverter.SingleToUInt32Bits(widened), $"{i:x4} became {widened}");
+            }
         }
     }
 

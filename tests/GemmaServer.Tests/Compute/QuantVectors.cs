@@ -14,11 +14,6 @@ internal static class QuantVectors
 
     public const int Rows = 3, Columns = 1024;
 
-    /// <summary>Every type this project reads.</summary>
-    public static TheoryData<TensorType> AllTypes => [.. Enum.GetValues<TensorType>()];
-
-    public static TheoryData<TensorType> QuantisedTypes => [.. Enum.GetValues<TensorType>().Where(WeightRows.IsQuantised)];
-
     /// <summary>Raw bytes of the three rows. F32 has no entry of its own: its bytes are the source.</summary>
     public static ReadOnlySpan<byte> Raw(TensorType type) => Tensor(type == TensorType.F32 ? "source" : $"{type}/raw");
 

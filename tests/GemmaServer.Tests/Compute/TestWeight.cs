@@ -18,6 +18,11 @@ internal sealed unsafe class TestWeight
         Source = new TensorSource($"{type}", type, rows, columns, Marshal.UnsafeAddrOfPinnedArrayElement(_raw, 0), raw.Length);
     }
 
+    /// <summary>Every type this project reads.</summary>
+    public static TheoryData<TensorType> AllTypes => [.. Enum.GetValues<TensorType>()];
+
+    public static TheoryData<TensorType> QuantisedTypes => [.. Enum.GetValues<TensorType>().Where(WeightRows.IsQuantised)];
+
     public int Rows { get; }
 
     public int Columns { get; }

@@ -27,6 +27,17 @@ public sealed class WorkerPoolTests
         }
     }
 
+    /// <summary>Notes what each worker's thread had allocated at its first and its last item.</summary>
+    private struct AllocationJob(long[] first, long[] last) : IWorkerJob
+    {
+        public readonly void Execute(int item, int worker)
+        {
+            last[worker] = GC.GetAllocatedBytesForCurrentThread();
+            if (first[worker] < 0) first[worker] = last[worker];
+            Thread.SpinWait(50);
+        }
+    }
+
     private struct NestedJob(WorkerPool pool) : IWorkerJob
     {
         public readonly void Execute(int item, int worker)
@@ -145,6 +156,26 @@ public sealed class WorkerPoolTests
         long before = GC.GetAllocatedBytesForCurrentThread();
         for (int run = 0; run < 2000; run++) pool.Run(ref job, 256);
         Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+    }
+
+    [Fact]
+    public void Workers_allocate_nothing_between_items_spinning_or_parked()
+    {
+        using WorkerPool pool = new(3);
+        long[] first = new long[3], last = new long[3];
+        AllocationJob job = new(first, last);
+        for (int run = 0; run < 300; run++)
+        {
+            // Counted from the hundredth run on, when everything is compiled and every lock has been inflated.
+            if (run == 100) first.AsSpan().Fill(-1);
+            pool.Run(ref job, 200);
+            if (run % 10 == 0) Thread.Sleep(1);     // long enough to park
+        }
+        Assert.Contains(Enumerable.Range(1, 2), worker => first[worker] >= 0);
+        for (int worker = 0; worker < 3; worker++)
+        {
+            if (first[worker] >= 0) Assert.Equal(first[worker], last[worker]);
+        }
     }
 
     [Fact]
