@@ -7,12 +7,13 @@ namespace GemmaServer.GoldenTests;
 /// <summary>A checkpoint served by the real engine, with every row of logits recorded per request.</summary>
 internal sealed class EngineHarness : IDisposable
 {
+    private readonly Checkpoint _checkpoint;
     private readonly ModelRunner _runner;
     private readonly RecordingRunner _recorder;
 
     public EngineHarness(string path, ActivationType activations, KvCacheType kv, int maxBatchTokens = 512, int threads = 2, long kvMemory = 64 << 20)
     {
-        Checkpoint checkpoint = Checkpoint.Open(path);
+        Checkpoint checkpoint = _checkpoint = Checkpoint.Open(path);
         RunnerPlan plan = RunnerPlan.Make(
             checkpoint.Config, 0, new RunnerOptions(kv, BlockSize: 16, kvMemory, MaxModelLength: 512, MaxSequences: 16, maxBatchTokens), 4L << 30);
         _runner = new ModelRunner(new CpuDevice(threads, activations, checkpoint.Config.RmsEpsilon), checkpoint, plan);
@@ -61,6 +62,7 @@ internal sealed class EngineHarness : IDisposable
     {
         Engine.Dispose();
         _runner.Dispose();
+        _checkpoint.Dispose();
     }
 
     /// <summary>Passes everything through and keeps the logits under the prompt that holds the slot.</summary>

@@ -6,19 +6,18 @@ namespace GemmaServer.Model;
 public sealed class ModelRunner : IModelRunner
 {
     private readonly IComputeDevice _device;
-    private readonly Checkpoint _checkpoint;
     private readonly Gemma4Weights _weights;
     private readonly Gemma4Model _model;
     private readonly StepResult _result;
     private long _launched;
 
-    /// <summary>Loads the weights onto the device. The runner owns device and checkpoint from here on.</summary>
+    /// <summary>Loads the weights onto the device. The runner owns the device; the checkpoint's mapping must outlive it.</summary>
     /// <param name="device">Where it runs.</param>
     /// <param name="checkpoint">Opened and checked.</param>
     /// <param name="plan">KV pool and step sizes.</param>
     public ModelRunner(IComputeDevice device, Checkpoint checkpoint, RunnerPlan plan)
     {
-        (_device, _checkpoint, Plan) = (device, checkpoint, plan);
+        (_device, Plan, VocabularySize) = (device, plan, checkpoint.Config.VocabularySize);
         _weights = new Gemma4Weights(device, checkpoint);
         _model = new Gemma4Model(device, checkpoint.Config, _weights, plan.KvCache, plan.MaxBatchTokens);
         _result = new StepResult(plan.MaxSequences);
@@ -32,7 +31,7 @@ public sealed class ModelRunner : IModelRunner
     public KvCachePlan KvCache => Plan.KvCache;
 
     /// <inheritdoc/>
-    public int VocabularySize => _checkpoint.Config.VocabularySize;
+    public int VocabularySize { get; }
 
     /// <inheritdoc/>
     public int MaxSequences => Plan.MaxSequences;
@@ -71,6 +70,5 @@ public sealed class ModelRunner : IModelRunner
         _model.Dispose();
         _weights.Dispose();
         _device.Dispose();
-        _checkpoint.Dispose();
     }
 }
