@@ -96,6 +96,8 @@ public class ChatTokensTests
                 }
                 parser.Finish(random.Next(2) == 0, events);
                 ChatOutputParserTests.AssertInvariants(new(parser, events), $"{source} seed {seed}");
+                foreach (OutputEvent e in events)
+                    Assert.DoesNotContain(ChatGolden.Markers, marker => e.Text.Contains(marker, StringComparison.Ordinal));
             }
         }
     }
