@@ -7,8 +7,6 @@ internal sealed unsafe class GgufMetadata(string file, nint data, Dictionary<str
 {
     public string File => file;
 
-    public IEnumerable<string> Keys => values.Keys;
-
     public bool Has(string key) => values.ContainsKey(key);
 
     public bool IsArray(string key) => values.TryGetValue(key, out GgufValue v) && v.Type == GgufType.Array;

@@ -51,9 +51,6 @@ internal readonly struct JsonFields
     /// <summary>Whether the field exists, null included.</summary>
     public bool Has(string name) => _element.TryGetProperty(name, out _);
 
-    /// <summary>Whether the field is an object.</summary>
-    public bool IsObject(string name) => _element.TryGetProperty(name, out JsonElement e) && e.ValueKind == JsonValueKind.Object;
-
     /// <summary>Whether the field is a string.</summary>
     public bool IsText(string name) => _element.TryGetProperty(name, out JsonElement e) && e.ValueKind == JsonValueKind.String;
 

@@ -1,3 +1,5 @@
+using System.Text.Json;
+
 namespace GemmaServer.Text;
 
 /// <summary>Why a request's messages or tools are refused, in the words of OpenAI's error body.</summary>
@@ -10,7 +12,7 @@ public sealed record ChatRequestError(int Status, string Code, string Message, s
     internal static ChatRequestError Missing(string param) =>
         new(400, "missing_required_parameter", $"Missing required parameter: '{param}'.", param);
 
-    internal static ChatRequestError Type(string param, string expected, System.Text.Json.JsonValueKind got) =>
+    internal static ChatRequestError Type(string param, string expected, JsonValueKind got) =>
         new(400, "invalid_type", $"Invalid type for '{param}': expected {expected}, but got {Kind(got)} instead.", param);
 
     internal static ChatRequestError Value(string param, string message) => new(400, "invalid_value", message, param);
@@ -21,13 +23,13 @@ public sealed record ChatRequestError(int Status, string Code, string Message, s
     /// <summary>Client text in a message, cut so that an error cannot echo a whole request.</summary>
     internal static string Shown(string text) => text.Length <= 100 ? text : text[..100] + "…";
 
-    private static string Kind(System.Text.Json.JsonValueKind kind) => kind switch
+    private static string Kind(JsonValueKind kind) => kind switch
     {
-        System.Text.Json.JsonValueKind.Object => "an object",
-        System.Text.Json.JsonValueKind.Array => "an array",
-        System.Text.Json.JsonValueKind.String => "a string",
-        System.Text.Json.JsonValueKind.Number => "a number",
-        System.Text.Json.JsonValueKind.True or System.Text.Json.JsonValueKind.False => "a boolean",
+        JsonValueKind.Object => "an object",
+        JsonValueKind.Array => "an array",
+        JsonValueKind.String => "a string",
+        JsonValueKind.Number => "a number",
+        JsonValueKind.True or JsonValueKind.False => "a boolean",
         _ => "null",
     };
 }

@@ -17,7 +17,7 @@ internal sealed class ArgumentParser
     private readonly CharBuffer _text = new();      // the key or value being read
     private readonly CharBuffer _held = new();      // end of an open string that may be closing braces or white space
     private readonly StringBuilder _scratch = new();
-    private byte[] _open = new byte[16];            // open containers, innermost last
+    private readonly byte[] _open = new byte[ChatValue.MaxDepth];   // open containers, innermost last
     private int _depth;
     private int _heldClosers;
     private State _state;
@@ -209,11 +209,12 @@ internal sealed class ArgumentParser
                 if (!inArray) Json.Append("\"\"");
                 CloseOne();
                 break;
-            case '{':
+            // Deeper than a request may nest, brackets are only text: clients parse this with recursion.
+            case '{' when _depth < _open.Length:
                 SeparateElement();
                 Open(0);
                 break;
-            case '[':
+            case '[' when _depth < _open.Length:
                 SeparateElement();
                 Open(IsArray);
                 break;
@@ -448,7 +449,6 @@ internal sealed class ArgumentParser
 
     private void Open(byte kind)
     {
-        if (_depth == _open.Length) Array.Resize(ref _open, _depth * 2);
         _open[_depth++] = kind;
         Json.Append(kind == IsArray ? '[' : '{');
         _state = kind == IsArray ? State.Value : State.Member;

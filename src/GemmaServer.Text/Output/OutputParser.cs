@@ -25,10 +25,8 @@ public sealed partial class OutputParser
     /// <summary>Whether the channel's name may follow: after its token, or at the start of an answer that lost the token.</summary>
     private enum Label { None, Channel, Implicit }
 
-    /// <summary>Starts an answer whose pieces are pushed as bytes.</summary>
-    /// <param name="start">Where the prompt ended.</param>
-    /// <param name="enableThinking">Whether the prompt allowed thinking; then an answer may start with a channel whose token was lost.</param>
-    public OutputParser(PromptState start, bool enableThinking)
+    /// <summary>The same machine fed with pieces instead of ids, as the stored cases are.</summary>
+    internal OutputParser(PromptState start, bool enableThinking)
     {
         _state = start == PromptState.ThoughtOpen ? State.Reasoning : State.Content;
         _label = enableThinking && start == PromptState.Content ? Label.Implicit : Label.None;
@@ -43,11 +41,8 @@ public sealed partial class OutputParser
     /// <summary>Why the answer ended; final after <see cref="Finish"/>.</summary>
     public OutputFinish FinishReason => _isLength ? OutputFinish.Length : _call.CompletedCalls > 0 ? OutputFinish.ToolCalls : OutputFinish.Stop;
 
-    /// <summary>Takes one token.</summary>
-    /// <param name="piece">Its bytes; a character may be split over tokens. A control token's literal text.</param>
-    /// <param name="isSpecial">Whether it is a control token.</param>
-    /// <param name="events">Receives what is now settled.</param>
-    public void Push(ReadOnlySpan<byte> piece, bool isSpecial, List<OutputEvent> events) =>
+    /// <summary>Takes one token by its bytes; a control token by its literal text.</summary>
+    internal void Push(ReadOnlySpan<byte> piece, bool isSpecial, List<OutputEvent> events) =>
         Push(piece, isSpecial ? KindOf(piece) : OutputToken.Text, events);
 
     /// <summary>The answer is over; settles what is still open.</summary>

@@ -73,4 +73,23 @@ public sealed class CheckpointsGoldenTests
         Assert.Contains("blk.3.attn_v.weight", e.Tensors.Keys);
         Assert.Contains(e.StoredTensors, t => t.Name.EndsWith("layers.4.self_attn.k_proj.weight", StringComparison.Ordinal));
     }
+
+    [Theory]
+    [InlineData("tiny-e", "media-e", 258)]
+    [InlineData("tiny-12b", "media-12b", 11)]
+    public void A_multimodal_checkpoint_opens_as_its_text_model(string model, string media, int mediaTensors)
+    {
+        if (GoldenModels.IsLeftOut(model) || (!GoldenData.IsFull && !GoldenData.Has("media", media, "config.json"))) return;
+        using TempFolder folder = new();
+        folder.Write("config.json", File.ReadAllBytes(GoldenData.At("media", media, "config.json")));
+        folder.Write("model-00001-of-00002.safetensors", File.ReadAllBytes(GoldenData.At(model, "hf", "model.safetensors")));
+        folder.Write("model-00002-of-00002.safetensors", File.ReadAllBytes(GoldenData.At("media", media, "media.safetensors")));
+        using Checkpoint text = Checkpoint.Open(GoldenModels.Folder(model)), whole = Checkpoint.Open(folder.Path);
+        ConfigAssert.Equal(text.Config, whole.Config);
+        Assert.Equal(text.Tensors.Keys.Order(), whole.Tensors.Keys.Order());
+        Assert.Equal([$"{mediaTensors} tensors of the vision and audio encoders are not part of the text model"], whole.Notes);
+
+        string mmproj = Directory.GetFiles(GoldenData.At("media", media), "mmproj-*.gguf").Single();
+        Assert.Contains("mmproj", Assert.Throws<CheckpointException>(() => Checkpoint.Open(mmproj)).Message);
+    }
 }

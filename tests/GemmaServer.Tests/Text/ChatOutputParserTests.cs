@@ -210,7 +210,7 @@ public class ChatOutputParserTests(ITestOutputHelper output)
         }
         foreach (CollectedToolCall call in parsed.Message.ToolCalls)
         {
-            using JsonDocument json = JsonDocument.Parse(call.ArgumentsJson, new() { MaxDepth = 100_000 });
+            using JsonDocument json = JsonDocument.Parse(call.ArgumentsJson, new() { MaxDepth = ChatValue.MaxDepth });
             Assert.Equal(JsonValueKind.Object, json.RootElement.ValueKind);
         }
     }
