@@ -1,1 +1,1 @@
-return 0;
+return await GemmaServer.CommandLine.RunAsync(args);

@@ -26,7 +26,7 @@ public static class GemmaServerApp
         WebApplicationBuilder builder = WebApplication.CreateSlimBuilder(new WebApplicationOptions { ApplicationName = "GemmaServer" });
         Logger logs = Logs.Create(options);
         builder.Logging.ClearProviders();
-        Serilog.SerilogLoggerFactoryExtensions.AddSerilog(builder.Logging, logs);
+        Serilog.SerilogLoggingBuilderExtensions.AddSerilog(builder.Logging, logs);
         builder.Services.AddSingleton(logs);
         builder.Services.AddSingleton(services => new Server(options, services.GetRequiredService<ILoggerFactory>()) { KeepAlive = settings.KeepAlive });
         builder.Services.AddSingleton(_ => Telemetry.Start(options));

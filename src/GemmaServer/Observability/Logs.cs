@@ -6,7 +6,7 @@ using Serilog.Formatting.Json;
 namespace GemmaServer;
 
 /// <summary>The log: one JSON object a line on standard output, or text for people. Prompts and answers are never in it.</summary>
-internal static class Logs
+internal static partial class Logs
 {
     /// <summary>Makes the logger; the caller disposes it.</summary>
     public static Logger Create(ServerOptions options)
@@ -31,4 +31,16 @@ internal static class Logs
         LogLevel.Error => LogEventLevel.Error,
         _ => LogEventLevel.Fatal,
     };
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "{Line}")]
+    public static partial void Loading(Microsoft.Extensions.Logging.ILogger logger, string line);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "The engine survived a failure")]
+    public static partial void EngineFailure(Microsoft.Extensions.Logging.ILogger logger, Exception e);
+
+    [LoggerMessage(Level = LogLevel.Critical, Message = "The model cannot be served: {Reason}")]
+    public static partial void LoadFailed(Microsoft.Extensions.Logging.ILogger logger, string reason);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "GemmaServer {Version} listens on {Addresses} with\n{Settings}")]
+    public static partial void Started(Microsoft.Extensions.Logging.ILogger logger, string version, string addresses, string settings);
 }

@@ -25,7 +25,7 @@ internal sealed class ChatChoice
         _generation = generation;
         _request = request;
         _tokenizer = tokenizer;
-        _parser = new OutputParser(tokenizer, request.Start, request.EnableThinking, request.ToolNames);
+        _parser = new OutputParser(tokenizer, request.Start, request.EnableThinking);
         if (request.Sampling.Stops.Count > 0) _filter = new StopTextFilter(request.Sampling.Stops, request.Sampling.IncludeStop);
         _wantsLogprobs = request.Logprobs >= 0;
     }

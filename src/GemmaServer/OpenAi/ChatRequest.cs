@@ -25,9 +25,6 @@ internal sealed class ChatRequest
     /// <summary>False ends the answer after its first tool call.</summary>
     public required bool ParallelToolCalls { get; init; }
 
-    /// <summary>Names of the tools; null when none were declared.</summary>
-    public required IReadOnlyList<string>? ToolNames { get; init; }
-
     /// <summary>Echoed when the client sent one.</summary>
     public required JsonElement? Metadata { get; init; }
 

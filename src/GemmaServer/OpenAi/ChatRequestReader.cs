@@ -61,7 +61,6 @@ internal static class ChatRequestReader
             Logprobs = logprobs,
             IncludeReasoning = includeReasoning,
             ParallelToolCalls = parallel,
-            ToolNames = tools.Count > 0 ? tools : null,
             Metadata = fields.TryGet("metadata", out JsonElement metadata) ? metadata.Clone() : null,
             EchoServiceTier = fields.TryGet("service_tier", out _),
         };
