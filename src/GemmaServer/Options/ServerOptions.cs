@@ -107,11 +107,14 @@ public sealed class ServerOptions
     [Flag("max-num-seqs", "sequences computed together"), Range(1, 4096)]
     public int MaxNumSeqs { get; init; } = 256;
 
-    /// <summary>Rows in one step, so the size of prefill chunks. Default 2048, as vLLM's max_num_batched_tokens on small devices.</summary>
+    /// <summary>
+    /// Rows in one step, so the size of prefill chunks. Default 512, as llama.cpp's ubatch: on a CPU a bigger chunk computes no
+    /// faster and holds up the sequences that decode beside it.
+    /// </summary>
     [Flag("max-num-batched-tokens", "rows in one step"), Range(1, 1 << 20)]
-    public int MaxNumBatchedTokens { get; init; } = 2048;
+    public int MaxNumBatchedTokens { get; init; } = 512;
 
-    /// <summary>Positions in one page of a global layer group. Default 16, as vLLM.</summary>
+    /// <summary>Positions in one page of the layer group that needs most bytes per token; lighter groups get multiples of it. Default 16, as vLLM.</summary>
     [Flag("block-size", "positions in one KV page"), Range(1, 1024)]
     public int BlockSize { get; init; } = 16;
 
