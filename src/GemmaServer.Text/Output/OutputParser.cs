@@ -26,7 +26,7 @@ public sealed partial class OutputParser
     private enum Label { None, Channel, Implicit }
 
     /// <summary>The same machine fed with pieces instead of ids, as the stored cases are.</summary>
-    internal OutputParser(PromptState start, bool enableThinking)
+    public OutputParser(PromptState start, bool enableThinking)
     {
         _state = start == PromptState.ThoughtOpen ? State.Reasoning : State.Content;
         _label = enableThinking && start == PromptState.Content ? Label.Implicit : Label.None;
@@ -42,7 +42,7 @@ public sealed partial class OutputParser
     public OutputFinish FinishReason => _isLength ? OutputFinish.Length : _call.CompletedCalls > 0 ? OutputFinish.ToolCalls : OutputFinish.Stop;
 
     /// <summary>Takes one token by its bytes; a control token by its literal text.</summary>
-    internal void Push(ReadOnlySpan<byte> piece, bool isSpecial, List<OutputEvent> events) =>
+    public void Push(ReadOnlySpan<byte> piece, bool isSpecial, List<OutputEvent> events) =>
         Push(piece, isSpecial ? KindOf(piece) : OutputToken.Text, events);
 
     /// <summary>The answer is over; settles what is still open.</summary>
