@@ -26,7 +26,7 @@ public sealed partial class OutputParser
     private enum Label { None, Channel, Implicit }
 
     /// <summary>The same machine fed with pieces instead of ids, as the stored cases are.</summary>
-    internal OutputParser(PromptState start, bool enableThinking)
+    public OutputParser(PromptState start, bool enableThinking)
     {
         _state = start == PromptState.ThoughtOpen ? State.Reasoning : State.Content;
         _label = enableThinking && start == PromptState.Content ? Label.Implicit : Label.None;

@@ -6,13 +6,14 @@ namespace GemmaServer;
 /// SIGTERM and Ctrl+C begin a drain: /readyz fails at once, the listener stays open for what is running, and the host stops
 /// when that is done or the drain timeout is over. A second signal stops at once.
 /// </summary>
-internal sealed class DrainingLifetime(Server server, IHostApplicationLifetime host) : IHostLifetime, IDisposable
+internal sealed class DrainingLifetime(Server server, IHostApplicationLifetime host, bool handleSignals) : IHostLifetime, IDisposable
 {
     private readonly List<PosixSignalRegistration> _signals = [];
     private int _signalled;
 
     public Task WaitForStartAsync(CancellationToken cancellationToken)
     {
+        if (!handleSignals) return Task.CompletedTask;
         foreach (PosixSignal signal in (ReadOnlySpan<PosixSignal>)[PosixSignal.SIGTERM, PosixSignal.SIGINT, PosixSignal.SIGQUIT])
         {
             _signals.Add(PosixSignalRegistration.Create(signal, context =>

@@ -30,7 +30,8 @@ public static class GemmaServerApp
         builder.Services.AddSingleton(logs);
         builder.Services.AddSingleton(services => new Server(options, services.GetRequiredService<ILoggerFactory>()) { KeepAlive = settings.KeepAlive });
         builder.Services.AddSingleton(_ => Telemetry.Start(options));
-        builder.Services.AddSingleton<IHostLifetime, DrainingLifetime>();
+        builder.Services.AddSingleton<IHostLifetime>(services => new DrainingLifetime(
+            services.GetRequiredService<Server>(), services.GetRequiredService<IHostApplicationLifetime>(), settings.HandleSignals));
         builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = TimeSpan.FromSeconds(10));
         builder.WebHost.ConfigureKestrel(kestrel => Configure(kestrel, options));
 
@@ -81,4 +82,7 @@ internal sealed class ServerSettings
 {
     /// <summary>See <see cref="Server.KeepAlive"/>.</summary>
     public TimeSpan KeepAlive { get; set; } = TimeSpan.FromSeconds(15);
+
+    /// <summary>Whether SIGTERM and Ctrl+C are this application's.</summary>
+    public bool HandleSignals { get; set; } = true;
 }
