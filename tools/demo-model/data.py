@@ -51,8 +51,9 @@ class Held:
         self.name_re = re.compile(r"(?<![A-Za-z])(" + "|".join(map(re.escape, sorted(self.names))) + r")(?![A-Za-z])", re.I)
 
     def bad_numbers(self, text):
-        n = [int(x) for x in re.findall(r"\d+", text)]
-        return any(tuple(sorted(p)) in self.pairs for p in zip(n, n[1:]))
+        """neighbouring numbers that form a held-back pair, unless an equals sign stands between them"""
+        n = list(re.finditer(r"\d+", text))
+        return any(tuple(sorted((int(x.group()), int(y.group())))) in self.pairs and "=" not in text[x.end():y.start()] for x, y in zip(n, n[1:]))
 
     def bad(self, text, slots=()):
         return bool(self.name_re.search(text)) or self.bad_numbers(text) or skeleton(text, slots) in self.phr
@@ -140,7 +141,7 @@ class Gen:
     def pair(self, op):
         r = self.r
         while True:
-            hi = 20 if r.random() < 0.62 else 50
+            hi = 20 if r.random() < 0.75 else 50
             a, b = r.randint(0, hi), r.randint(0, hi)
             if op == "-" and a < b and r.random() < 0.85:
                 a, b = b, a
@@ -190,6 +191,35 @@ class Gen:
     def eq(self, a, op, b):
         return f"{a} {op} {b} = {a + b if op == '+' else a - b}"
 
+    def steps(self, a, op, b):
+        """The way to the result in steps a tiny model can learn (next and previous number, jumps of ten):
+        7 + 5 = 8 + 4 = 9 + 3 = 10 + 2 = 11 + 1 = 12. What it practises carries over to pairs it never saw."""
+        s = [(a, b)]
+        if op == "+":
+            if b > a:
+                a, b = b, a
+                s.append((a, b))
+            while b not in (0, 1, 10):
+                k = 10 if b > 10 else 1
+                a, b = a + k, b - k
+                s.append((a, b))
+            end = a + b
+        else:
+            while a > 0 and b not in (0, 1) and a != b and not (b == 10 and a > 10):
+                k = 10 if b > 10 and a >= 10 else 1
+                a, b = a - k, b - k
+                s.append((a, b))
+            end = a - b
+        if any(tuple(sorted(p)) in self.held.pairs for p in s):
+            raise Reject
+        return " = ".join(f"{x} {op} {y}" for x, y in s) + f" = {end}"
+
+    def sum_(self, a, op, b, intro):
+        """the steps are thought if thinking is on, else part of the answer"""
+        st = self.steps(a, op, b)
+        self.last = a + b if op == "+" else a - b
+        return self.say((self.eq(a, op, b) if self.thinking else st) + ".", intro + st)
+
     def t_math(self):
         op = self.r.choice("+-")
         a, b = self.pair(op)
@@ -199,9 +229,7 @@ class Gen:
         if t.endswith("~"):
             v["a"], v["b"] = b, a
         u = self.phrase([t], v)
-        e = self.eq(a, op, b)
-        self.last = a + b if op == "+" else a - b
-        return u, self.say(e + ".", f"The user wants {a} {op} {b}. {e}")
+        return u, self.sum_(a, op, b, f"The user wants {a} {op} {b}. ")
 
     def t_math_next(self):
         op = self.r.choice("+-")
@@ -210,21 +238,18 @@ class Gen:
         if a < 0 or tuple(sorted((a, b))) in self.held.pairs:
             raise Reject
         u = self.phrase(P.ADD_NEXT if op == "+" else P.SUB_NEXT, {"b": b}, pre=0, low=0)
-        e = self.eq(a, op, b)
-        self.last = a + b if op == "+" else a - b
-        return u, self.say(e + ".", f"The last result was {a}. {e}")
+        return u, self.sum_(a, op, b, f"The last result was {a}. ")
 
     def t_drill(self, n=None):
         """several sums at once: the cheapest way to practise arithmetic"""
         q = []
-        for _ in range(n or self.r.randint(2, 9)):
+        for _ in range(n or self.r.randint(1, 5)):
             op = self.r.choice("+-")
             q.append((*self.pair(op), op))
         sp = self.r.choice(["", " "])
         sep = self.r.choice([", ", "; ", "\n", " and "])
         u = self.r.choice(["", "Compute ", "Solve: ", "What is ", "calculate "]) + sep.join(f"{a}{sp}{o}{sp}{b}" for a, b, o in q) + self.r.choice(["", "?", "=?"])
-        a = ", ".join(self.eq(a, o, b) for a, b, o in q) + "."
-        return u, self.say(a, "I solve them one by one.")
+        return u, self.say(", ".join(self.steps(a, o, b) for a, b, o in q) + ".", None)
 
     def value(self, k=None):
         r = self.r
@@ -439,12 +464,12 @@ class Gen:
     def doc(self):
         r = self.r
         self.cid, self.user_name, self.last = 0, None, None
-        thinking = r.random() < 0.3
+        self.thinking = thinking = r.random() < 0.3
         tools, turns = [], r.choice([1, 1, 1, 2, 2, 3, 4])
         k = r.random()
         if k < 0.12:                                               # pure arithmetic practice
             u, a = self.retry(self.t_drill)
-            return [{"role": "user", "content": u}] + a, None, r.random() < 0.1
+            return [{"role": "user", "content": u}] + a, None, False
         has_w = has_c = False
         if k < 0.45:
             m = r.random()
@@ -463,7 +488,7 @@ class Gen:
         if r.random() < (0.2 if tools else 0.25):
             msgs.append({"role": "system", "content": self.retry(self.system)})
         for _ in range(turns):
-            kinds = [("greet", 20), ("capital", 17), ("math", 0 if has_c else 24), ("json", 14), ("other", 25)]
+            kinds = [("greet", 20), ("capital", 17), ("math", 0 if has_c else 24), ("json", 17), ("other", 25)]
             if has_w or has_c:
                 kinds = [(a, b * 0.45) for a, b in kinds] + [("weather", 40 if has_w else 0), ("calc", 32 if has_c else 0)]
             kind = r.choices([a for a, _ in kinds], [b for _, b in kinds])[0]
