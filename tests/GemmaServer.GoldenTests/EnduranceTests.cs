@@ -12,6 +12,8 @@ public sealed class AloneInTheProcess;
 [Collection(nameof(EnduranceTests))]
 public class EnduranceTests(ITestOutputHelper output)
 {
+    private const int StepsInWindow = 50;
+
     public static IEnumerable<object[]> ModelsAndSampling() =>
         from model in ServingHarness.Models() from penalties in new[] { false, true } select new[] { model[0], model[1], penalties };
 
@@ -39,7 +41,7 @@ public class EnduranceTests(ITestOutputHelper output)
         inProcess[0] = GC.GetTotalAllocatedBytes(precise: true);
         for (int window = 1; window < inProcess.Length; window++)
         {
-            for (int i = 0; i < 50; i++)
+            for (int i = 0; i < StepsInWindow; i++)
             {
                 serving.Engine.Step();
                 foreach (Generation generation in generations)
@@ -51,10 +53,12 @@ public class EnduranceTests(ITestOutputHelper output)
 
         long[] windows = [.. Enumerable.Range(1, 10).Select(w => inProcess[w] - inProcess[w - 1])];
         output.WriteLine($"{read} tokens, {onThisThread} bytes on the engine's thread, in the process by window: {string.Join(' ', windows)}");
+        long[] idle = new long[6];
         Assert.True(read >= 2000);
         Assert.Equal(0, onThisThread);
-        // The test host's own threads may allocate now and then; what a token costs would be in every window.
-        Assert.True(windows.Count(w => w == 0) >= 8, string.Join(' ', windows));
+        // The test host's own threads allocate now and then, idle or not. One object a step, the smallest there is, would be
+        // 1200 bytes in every window.
+        Assert.True(windows.Order().ElementAt(5) < 24 * StepsInWindow, string.Join(' ', windows));
     }
 
     [Fact]

@@ -12,6 +12,9 @@ public class RandomShapeTests(ITestOutputHelper output)
     private const int SeedCount = 80;
     private const double MaxError = 3e-3;
 
+    /// <summary>rms of the integer path's error over the logits' deviation; 0.8 to 4.6 % seen, llama.cpp has 2 to 7 % on the stored models.</summary>
+    private const double MaxInt8Share = 0.08;
+
     public static IEnumerable<object[]> Seeds() => Enumerable.Range(1, SeedCount).Select(s => new object[] { s });
 
     /// <summary>Even seeds with a quantised GGUF type; see <see cref="RandomCheckpoint"/>.</summary>
@@ -86,7 +89,7 @@ public class RandomShapeTests(ITestOutputHelper output)
         double rms = Math.Sqrt(squares.Take(checkpoint.Shape.Experts > 0 ? squares.Length / 2 : squares.Length).Average());
         double share = rms / Deviation(exact);
         output.WriteLine($"rms {rms:0.000}, {share:P1} of the logits' deviation; {checkpoint.Description}");
-        Assert.True(share <= 0.15, $"{share:P1} of the logits' deviation; {checkpoint.Description}");
+        Assert.True(share <= MaxInt8Share, $"{share:P1} of the logits' deviation; {checkpoint.Description}");
         Assert.True(rms > 1e-4, "This is not the integer path.");
     }
 
@@ -101,7 +104,9 @@ public class RandomShapeTests(ITestOutputHelper output)
             double[][] right = checkpoint.Model.Logits(prompt);
             ReferenceShape s = checkpoint.Shape;
             List<(string Name, Func<ReferenceShape, ReferenceShape> Make)> wrongs = [("full base", x => x with { FullBase = x.FullBase * 2 }), ("soft-cap", x => x with { Softcap = x.Softcap == 0 ? 30 : 0 })];
-            if (s.Pattern.Contains('S')) wrongs.AddRange([("window", x => x with { Window = x.Window + 1 }), ("sliding base", x => x with { SlidingBase = x.SlidingBase * 2 })]);
+            if (s.Pattern.Contains('S')) wrongs.Add(("window", x => x with { Window = x.Window + 1 }));
+            // A query that sees itself alone turns with its key, so no angle matters.
+            if (s.Pattern.Contains('S') && s.Window > 1) wrongs.Add(("sliding base", x => x with { SlidingBase = x.SlidingBase * 2 }));
             if (s.Experts > s.TopExperts) wrongs.Add(("experts", x => x with { TopExperts = x.TopExperts + 1 }));
             if (s.RotaryFactor < 1) wrongs.Add(("rotary factor", x => x with { RotaryFactor = 1 }));
             foreach ((string name, Func<ReferenceShape, ReferenceShape> make) in wrongs)
