@@ -3,7 +3,7 @@ namespace GemmaServer.Compute;
 /// <summary>Activations in native memory.</summary>
 internal sealed unsafe class CpuTensor(int rows, int columns) : DeviceTensor(rows, columns)
 {
-    private readonly NativeBuffer _memory = new((long)rows * columns * sizeof(float));
+    private readonly AlignedBuffer _memory = new((long)rows * columns * sizeof(float));
 
     public float* Data => (float*)_memory.Pointer;
 

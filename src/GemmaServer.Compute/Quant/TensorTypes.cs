@@ -2,7 +2,7 @@ namespace GemmaServer.Compute;
 
 /// <summary>Block geometry and names of ggml's storage types.</summary>
 /// <remarks>Source: ggml <c>type_traits</c> in <c>ggml.c</c> and the block structs in <c>ggml-common.h</c>.</remarks>
-public static class TensorTypes
+public static unsafe class TensorTypes
 {
     /// <summary>Every id ggml has given out that a file may hold, supported here or not; removed ids are left out.</summary>
     private static readonly Dictionary<int, string> s_names = new()
@@ -32,22 +32,27 @@ public static class TensorTypes
     public static string Name(int ggmlType) =>
         s_names.TryGetValue(ggmlType, out string? name) ? name : $"type {ggmlType}";
 
-    private static (int Length, int Bytes) Block(TensorType type) => type switch
+    /// <summary>Elements and bytes of a block.</summary>
+    internal static (int Length, int Bytes) Block(TensorType type) => type switch
     {
         TensorType.F32 => (1, 4),
         TensorType.F16 or TensorType.BF16 => (1, 2),
-        TensorType.Q4_0 or TensorType.IQ4_NL => (32, 18),
-        TensorType.Q4_1 => (32, 20),
-        TensorType.Q5_0 => (32, 22),
-        TensorType.Q5_1 => (32, 24),
-        TensorType.Q8_0 => (32, 34),
-        TensorType.MXFP4 => (32, 17),
-        TensorType.Q2_K => (256, 84),
-        TensorType.Q3_K => (256, 110),
-        TensorType.Q4_K => (256, 144),
-        TensorType.Q5_K => (256, 176),
-        TensorType.Q6_K => (256, 210),
-        TensorType.IQ4_XS => (256, 136),
+        TensorType.Q4_0 => Size<Q4_0Block>(),
+        TensorType.Q4_1 => Size<Q4_1Block>(),
+        TensorType.Q5_0 => Size<Q5_0Block>(),
+        TensorType.Q5_1 => Size<Q5_1Block>(),
+        TensorType.Q8_0 => Size<Q8_0Block>(),
+        TensorType.Q2_K => Size<Q2_KBlock>(),
+        TensorType.Q3_K => Size<Q3_KBlock>(),
+        TensorType.Q4_K => Size<Q4_KBlock>(),
+        TensorType.Q5_K => Size<Q5_KBlock>(),
+        TensorType.Q6_K => Size<Q6_KBlock>(),
+        TensorType.IQ4_NL => Size<IQ4_NLBlock>(),
+        TensorType.IQ4_XS => Size<IQ4_XSBlock>(),
+        TensorType.MXFP4 => Size<MXFP4Block>(),
         _ => throw new ArgumentOutOfRangeException(nameof(type), type, "Not a storage type."),
     };
+
+    // The block structs are the one place that knows.
+    private static (int Length, int Bytes) Size<TBlock>() where TBlock : unmanaged, IQuantBlock<TBlock> => (TBlock.Length, sizeof(TBlock));
 }

@@ -72,7 +72,7 @@ public sealed unsafe class QuantBlockTests
     public void Blocks_have_ggmls_size(TensorType type)
     {
         int rowBytes = QuantVectors.Raw(type).Length / QuantVectors.Rows;
-        (int length, int bytes) = WeightRows.BlockSize(type);
+        (int length, int bytes) = TensorTypes.Block(type);
         Assert.Equal(rowBytes, QuantVectors.Columns / length * bytes);
         Assert.Equal(0, length % 32);
     }

@@ -141,7 +141,7 @@ internal readonly unsafe struct AttentionJob<TKv>(
 /// <summary>Per worker: running softmax state of an item's queries, a tile's scores, decoded keys and values.</summary>
 internal sealed unsafe class AttentionScratch : IDisposable
 {
-    private NativeBuffer[] _memory = [];
+    private AlignedBuffer[] _memory = [];
     private int _queries, _dim;
 
     /// <summary>Makes room for items of up to so many (row, head) queries.</summary>
@@ -151,8 +151,8 @@ internal sealed unsafe class AttentionScratch : IDisposable
         (_queries, _dim) = (queries, dim);
         long pointers = 2L * sizeof(float*) * AttentionJob<KvF32>.TileKeys;
         long floats = 2L * queries + AttentionJob<KvF32>.TileKeys + (long)queries * dim + 2L * AttentionJob<KvF32>.TileKeys * dim;
-        _memory = new NativeBuffer[workers];
-        for (int w = 0; w < workers; w++) _memory[w] = new NativeBuffer(pointers + floats * sizeof(float));
+        _memory = new AlignedBuffer[workers];
+        for (int w = 0; w < workers; w++) _memory[w] = new AlignedBuffer(pointers + floats * sizeof(float));
     }
 
     public float** Keys(int worker) => (float**)_memory[worker].Pointer;
@@ -171,7 +171,7 @@ internal sealed unsafe class AttentionScratch : IDisposable
 
     public void Dispose()
     {
-        foreach (NativeBuffer m in _memory) m.Dispose();
+        foreach (AlignedBuffer m in _memory) m.Dispose();
         _memory = [];
     }
 }

@@ -9,7 +9,7 @@ namespace GemmaServer.Compute;
 /// </summary>
 internal sealed unsafe class CpuKvCache : DeviceKvCache
 {
-    private readonly NativeBuffer _pages;
+    private readonly AlignedBuffer _pages;
     private readonly long[][] _layerOffsets;
 
     public CpuKvCache(KvCachePlan plan, Func<int, AttentionPlan> layerShape) : base(plan)
@@ -29,7 +29,7 @@ internal sealed unsafe class CpuKvCache : DeviceKvCache
             if (offset > plan.PageBytes)
                 throw new ArgumentException($"KV group {g} needs {offset} bytes a page, the plan gives {plan.PageBytes}.");
         }
-        _pages = new NativeBuffer(plan.PageBytes * plan.PageCount, zero: false);
+        _pages = new AlignedBuffer(plan.PageBytes * plan.PageCount);
     }
 
     /// <summary>Bytes of one head's key or value at one position.</summary>

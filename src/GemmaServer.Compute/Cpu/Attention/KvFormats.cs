@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.Intrinsics;
 
 namespace GemmaServer.Compute;
 
@@ -36,7 +35,7 @@ internal readonly unsafe struct KvF16 : IKvFormat
 
     public static float* Load(byte* source, int dim, float* scratch)
     {
-        HalfWidening.Widen((ushort*)source, dim, scratch);
+        WeightRows.WidenF16((ushort*)source, dim, scratch);
         return scratch;
     }
 }
@@ -58,8 +57,7 @@ internal readonly unsafe struct KvBF16 : IKvFormat
 
     public static float* Load(byte* source, int dim, float* scratch)
     {
-        ushort* s = (ushort*)source;
-        for (int i = 0; i < dim; i++) scratch[i] = BitConverter.UInt32BitsToSingle((uint)s[i] << 16);
+        WeightRows.WidenBF16((ushort*)source, dim, scratch);
         return scratch;
     }
 }
@@ -95,24 +93,4 @@ internal readonly unsafe struct KvQ8 : IKvFormat
         }
         return scratch;
     }
-}
-
-/// <summary>Finite IEEE halves to floats: shift exponent and mantissa into place, then multiply by 2^112; exact, subnormals too.</summary>
-internal static unsafe class HalfWidening
-{
-    public static void Widen(ushort* source, int count, float* destination)
-    {
-        Vector512<float> rebias = Vector512.Create(BitConverter.UInt32BitsToSingle((112 + 127) << 23));
-        int i = 0;
-        for (; i + Vector512<float>.Count <= count; i += Vector512<float>.Count)
-        {
-            Vector256<ushort> h = Vector256.Load(source + i);
-            Vector512<uint> w = Vector512.Create(Vector256.WidenLower(h), Vector256.WidenUpper(h));
-            Vector512<uint> magnitude = ((w & Vector512.Create(0x7FFFu)) << 13).AsSingle().Multiply(rebias);
-            (magnitude | ((w & Vector512.Create(0x8000u)) << 16)).AsSingle().Store(destination + i);
-        }
-        for (; i < count; i++) destination[i] = (float)BitConverter.UInt16BitsToHalf(source[i]);
-    }
-
-    private static Vector512<uint> Multiply(this Vector512<float> x, Vector512<float> y) => (x * y).AsUInt32();
 }

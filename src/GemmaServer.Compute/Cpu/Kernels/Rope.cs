@@ -9,7 +9,7 @@ namespace GemmaServer.Compute;
 internal sealed unsafe class Rope : IDisposable
 {
     private readonly float[] _inverseFrequencies;
-    private NativeBuffer _table = new(0);
+    private readonly AlignedBuffer _table = new();
     private int _rows;
 
     /// <summary>Frequencies that are zero at the end are not rotated at all.</summary>
@@ -27,8 +27,7 @@ internal sealed unsafe class Rope : IDisposable
 
     public void Reserve(int rows)
     {
-        _table.Dispose();
-        _table = new NativeBuffer((long)rows * Pairs * 2 * sizeof(float));
+        _table.Ensure((long)rows * Pairs * 2 * sizeof(float));
         _rows = rows;
     }
 

@@ -27,7 +27,7 @@ public static unsafe class WeightRows
     /// <summary>Bytes of a row; refuses shapes that the tensor's bytes cannot hold.</summary>
     internal static long CheckedRowBytes(in TensorSource source)
     {
-        (int length, int bytes) = BlockSize(source.Type);
+        (int length, int bytes) = TensorTypes.Block(source.Type);
         if (source.Columns <= 0 || source.Columns % length != 0)
         {
             throw new ArgumentException($"{source.Name}: {source.Columns} columns are no whole number of {source.Type} blocks of {length}.");
@@ -39,27 +39,6 @@ public static unsafe class WeightRows
         }
         return rowBytes;
     }
-
-    /// <summary>Elements and bytes of a block.</summary>
-    internal static (int Length, int Bytes) BlockSize(TensorType type) => type switch
-    {
-        TensorType.F32 => (1, 4),
-        TensorType.F16 or TensorType.BF16 => (1, 2),
-        TensorType.Q4_0 => Size<Q4_0Block>(),
-        TensorType.Q4_1 => Size<Q4_1Block>(),
-        TensorType.Q5_0 => Size<Q5_0Block>(),
-        TensorType.Q5_1 => Size<Q5_1Block>(),
-        TensorType.Q8_0 => Size<Q8_0Block>(),
-        TensorType.Q2_K => Size<Q2_KBlock>(),
-        TensorType.Q3_K => Size<Q3_KBlock>(),
-        TensorType.Q4_K => Size<Q4_KBlock>(),
-        TensorType.Q5_K => Size<Q5_KBlock>(),
-        TensorType.Q6_K => Size<Q6_KBlock>(),
-        TensorType.IQ4_NL => Size<IQ4_NLBlock>(),
-        TensorType.IQ4_XS => Size<IQ4_XSBlock>(),
-        TensorType.MXFP4 => Size<MXFP4Block>(),
-        _ => throw Unsupported(type),
-    };
 
     /// <summary>A row to f32, bit for bit as ggml decodes it.</summary>
     internal static void Dequantize(TensorType type, byte* row, int columns, float* dst)
@@ -108,7 +87,6 @@ public static unsafe class WeightRows
         }
     }
 
-    private static (int Length, int Bytes) Size<TBlock>() where TBlock : unmanaged, IQuantBlock<TBlock> => (TBlock.Length, sizeof(TBlock));
 
     private static NotSupportedException Unsupported(TensorType type) => new($"No matrix product for tensors of type {type}.");
 
@@ -153,14 +131,14 @@ public static unsafe class WeightRows
         }
     }
 
-    private static void WidenBF16(ushort* row, int columns, float* dst)
+    internal static void WidenBF16(ushort* row, int columns, float* dst)
     {
         int i = 0;
         for (; i <= columns - 16; i += 16) (Lanes.Widen(Vector256.Load(row + i)) << 16).AsSingle().Store(dst + i);
         for (; i < columns; i++) dst[i] = BitConverter.UInt32BitsToSingle((uint)row[i] << 16);
     }
 
-    private static void WidenF16(ushort* row, int columns, float* dst)
+    internal static void WidenF16(ushort* row, int columns, float* dst)
     {
         int i = 0;
         for (; i <= columns - 16; i += 16) Lanes.HalfToSingle(Vector256.Load(row + i)).Store(dst + i);

@@ -8,7 +8,15 @@ internal sealed unsafe class AlignedBuffer : IDisposable
     private void* _data;
     private nuint _bytes;
 
+    /// <summary>Starts with <paramref name="bytes"/> bytes; they are not cleared, so a pool of gigabytes costs nothing until it is used.</summary>
+    public AlignedBuffer(long bytes = 0)
+    {
+        if (bytes > 0) Ensure(bytes);
+    }
+
     ~AlignedBuffer() => Free();
+
+    public byte* Pointer => (byte*)_data;
 
     /// <summary>At least <paramref name="bytes"/> bytes; what was there before is lost when it grows.</summary>
     public byte* Ensure(long bytes)
