@@ -135,6 +135,10 @@ public class ChatOutputParserTests(ITestOutputHelper output)
     [InlineData("{a:\"open}", """{"a":"open"}""")]
     [InlineData("{a:'open}", """{"a":"'open"}""")]
     [InlineData("{a:\"\\ud800\"}", """{"a":"\ufffd"}""")]
+    [InlineData("{s:<|\"|>ls}}", """{"s":"ls}"}""")]
+    [InlineData("{s:<|\"|>ls}}}", """{"s":"ls}}"}""")]
+    [InlineData("{s:[<|\"|>ls ]} \n", """{"s":["ls "]}""")]
+    [InlineData("{s:[<|\"|>ls ]}] x}", """{"s":["ls ]}] x"]}""")]
     [InlineData("{a b: c\td }", """{"a b":"c\td"}""")]
     public void Loose_notation_becomes_json(string body, string expected)
     {

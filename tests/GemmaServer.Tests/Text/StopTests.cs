@@ -170,6 +170,14 @@ public class StopTests
     }
 
     [Fact]
+    public void A_character_cut_off_by_a_control_token_counts_as_the_replacement_it_is_shown_as()
+    {
+        int[] ids = [Tokenizer.TokenId("a")!.Value, Tokenizer.TokenId("<0xE2>")!.Value, Tokenizer.Special.ChannelStart];
+        StopMatcher matcher = new(Tokenizer, ["a\uFFFD"], thoughtOpen: false);
+        Assert.Equal([false, false, true], ids.Select(matcher.Push));
+    }
+
+    [Fact]
     public void A_quote_token_in_content_counts_as_the_quotation_mark_it_is_shown_as()
     {
         StopMatcher matcher = new(Tokenizer, ["a\"b"], thoughtOpen: false);

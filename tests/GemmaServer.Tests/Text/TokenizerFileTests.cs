@@ -58,6 +58,16 @@ public class TokenizerFileTests
     }
 
     [Fact]
+    public void Of_two_added_tokens_that_begin_alike_the_longer_is_matched()
+    {
+        JsonNode file = JsonNode.Parse(Small.Json)!;
+        int id = Small.FromJson.VocabularySize;
+        foreach ((int i, string text) in ((string[])["<|m", "<|mine|>", "<|mine"]).Index())
+            file["added_tokens"]!.AsArray().Add(JsonNode.Parse($$"""{"id":{{id + i}},"content":"{{text}}","special":true}"""));
+        Assert.Equal([id + 1, id + 2, id], Load(file).Encode("<|mine|><|mine<|m", parseSpecial: true));
+    }
+
+    [Fact]
     public void The_config_names_a_further_end_token()
     {
         int id = Small.FromJson.TokenId("<unused0>")!.Value;
