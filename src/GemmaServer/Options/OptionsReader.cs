@@ -136,7 +136,7 @@ public static class OptionsReader
         {
             if (!TryInteger(text, flag.Bytes, out Int128 number)) return $"'{text}' is not {(flag.Bytes ? "a number of bytes" : "an integer")}.";
             if (OutOfRange(property, number) is { } mistake) return mistake;
-            value = type == typeof(int) ? (int)number : (long)number;
+            value = type == typeof(int) ? (object)(int)number : (long)number;
         }
         return value is TimeSpan t ? OutOfRange(property, (Int128)t.TotalSeconds) : null;
     }

@@ -6,7 +6,7 @@ namespace GemmaServer.Tests.Http;
 public sealed class ChatTests(ScriptedHost fixture) : IClassFixture<ScriptedHost>
 {
     private const string Path = "/v1/chat/completions";
-    private const string Tools = """"tools":[{"type":"function","function":{"name":"get_weather","description":"d","parameters":{"type":"object","properties":{"city":{"type":"string"}}}}}]"""";
+    private const string Tools = "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"get_weather\",\"description\":\"d\",\"parameters\":{\"type\":\"object\",\"properties\":{\"city\":{\"type\":\"string\"}}}}}]";
 
     public static TheoryData<string> Scripts => [.. ScriptedHost.Scripts.Keys.Where(static k => k != "tool result")];
 
