@@ -57,8 +57,9 @@ public sealed class OptionsTests
     [Fact]
     public void The_printed_settings_hold_no_secret()
     {
-        string text = OptionsReader.Describe(new ServerOptions { ApiKey = ["top-secret-1", "top-secret-2"], AdminKey = "top-secret-3", Port = 1234 });
+        string text = OptionsReader.Describe(new ServerOptions { ApiKey = ["top-secret-1", "top-secret-2"], AdminKey = "top-secret-3", Port = 1234, OtlpEndpoint = new Uri("http://me:top-secret-4@collector:4317") });
         Assert.DoesNotContain("top-secret", text);
+        Assert.Contains("http://collector:4317", text);
         Assert.Contains("(2 set)", text);
         Assert.Contains("1234", text);
         Assert.Equal(OptionsReader.Settings.Count, text.Count(static c => c == '\n'));
