@@ -41,9 +41,9 @@ public sealed class ModelLoaderTests
     public void Fingerprints_tell_checkpoints_apart()
     {
         HashSet<string> seen = [];
-        foreach (object[] row in Checkpoints)
+        foreach (string path in Checkpoints)
         {
-            using ServedModel model = ModelLoader.Load(new ServerOptions { Model = (string)row[0] }, MakeRunner, NullLogger.Instance);
+            using ServedModel model = ModelLoader.Load(new ServerOptions { Model = path }, MakeRunner, NullLogger.Instance);
             Assert.True(seen.Add(model.Fingerprint));
         }
         Assert.NotEmpty(seen);
