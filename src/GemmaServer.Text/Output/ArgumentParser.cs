@@ -24,11 +24,12 @@ internal sealed class ArgumentParser
     private bool _isEscaped;
     private int _valueEnd, _nextMember;             // in _text, while text after a comma may still belong to the value
     private bool _isNextBlank;
+    private int _spelled;                           // how much of a delimiter was spelled in a quoted string
 
     private enum State
     {
         Member, BareKey, QuotedKey, JsonKey, AfterKey,
-        Value, Bare, BareOrMember, Quoted, PlainQuoted, Json, SingleQuoted, SingleQuotedEnd, AfterValue,
+        Value, Bare, BareOrMember, Quoted, QuotedTail, PlainQuoted, Json, SingleQuoted, SingleQuotedEnd, AfterValue,
     }
 
     /// <summary>JSON written since the owner last emptied it.</summary>
@@ -72,7 +73,11 @@ internal sealed class ArgumentParser
                 break;
             case State.Quoted:
                 WriteHeld(_held.Length);
+                WriteSpelled();
                 EndString();
+                break;
+            case State.QuotedTail:
+                _state = State.AfterValue;
                 break;
             case State.BareOrMember when _isNextBlank:
                 EndBare(_valueEnd);
@@ -102,6 +107,7 @@ internal sealed class ArgumentParser
                 break;
             case State.Quoted:
                 DropHeldClosers();
+                WriteSpelled();
                 EndString();
                 break;
             case State.PlainQuoted or State.Json:
@@ -133,6 +139,7 @@ internal sealed class ArgumentParser
             case State.Bare: StepBare(c); break;
             case State.BareOrMember: StepBareOrMember(c); break;
             case State.Quoted: StepQuoted(c); break;
+            case State.QuotedTail: break;
             case State.PlainQuoted: StepPlainQuoted(c); break;
             case State.Json: StepJsonString(c, State.AfterValue); break;
             case State.SingleQuoted: StepSingleQuoted(c); break;
@@ -316,10 +323,29 @@ internal sealed class ArgumentParser
 
     // ---- strings
 
-    /// <summary>A string's text goes out at once, except for an end that would be braces if the string were never closed.</summary>
+    /// <summary>
+    /// A string's text goes out at once, except for an end that would be braces if the string were never closed. A delimiter
+    /// spelled with ordinary tokens ends the value too, as the references have it; what follows up to the real delimiter is
+    /// dropped, so text that a model copies from elsewhere can cut its own string short but never add an argument.
+    /// </summary>
     private void StepQuoted(char c)
     {
-        if (c is '}' or ']')
+        if (c == ControlTokens.Quote[_spelled])
+        {
+            WriteHeld(_held.Length);
+            if (++_spelled < ControlTokens.Quote.Length) return;
+            _spelled = 0;
+            EndString();
+            _state = State.QuotedTail;
+            return;
+        }
+        WriteSpelled();
+        if (c == ControlTokens.Quote[0])
+        {
+            WriteHeld(_held.Length);
+            _spelled = 1;
+        }
+        else if (c is '}' or ']')
         {
             if (_heldClosers == _depth) WriteHeld(_held.Length);
             _held.Append(c);
@@ -334,6 +360,13 @@ internal sealed class ArgumentParser
             WriteHeld(_held.Length);
             JsonEscape.Append(Json, c);
         }
+    }
+
+    /// <summary>The start of a delimiter that did not become one is text.</summary>
+    private void WriteSpelled()
+    {
+        for (int i = 0; i < _spelled; i++) JsonEscape.Append(Json, ControlTokens.Quote[i]);
+        _spelled = 0;
     }
 
     private void StepPlainQuoted(char c)

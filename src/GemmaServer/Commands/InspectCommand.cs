@@ -1,38 +1,62 @@
 using System.CommandLine;
+using GemmaServer.Compute;
+using GemmaServer.Engine;
 using GemmaServer.Model;
 using GemmaServer.Text;
+using Microsoft.Extensions.Logging.Abstractions;
 
 namespace GemmaServer;
 
-/// <summary><c>gemmaserver inspect PATH [--verify]</c>: what a checkpoint holds; with --verify, whether it is a published Gemma 4.</summary>
+/// <summary><c>gemmaserver inspect PATH [--verify]</c>: what a checkpoint holds and the memory plan; with --verify, whether it is a published Gemma 4.</summary>
 internal static class InspectCommand
 {
     public static Command Create()
     {
-        Argument<string> path = new("path") { Description = "GGUF file or Hugging Face folder." };
-        Option<bool> verify = new("--verify") { Description = "Compare tensor counts, shapes and token vectors with the published models." };
-        Command command = new("inspect", "Print what a checkpoint holds.") { path, verify };
-        command.SetAction(parsed => Run(parsed.GetValue(path)!, parsed.GetValue(verify)));
+        Argument<string?> path = new("path") { Description = "GGUF file or Hugging Face folder; the embedded demo when absent.", Arity = ArgumentArity.ZeroOrOne };
+        Option<bool> verify = new("--verify")
+        {
+            Description = "Compare tensor counts, shapes and token vectors with the published models, and measure perplexity on a short text.",
+        };
+        Command command = new("inspect", "Print what a checkpoint holds and the memory it needs.") { path, verify };
+        command.SetAction(parsed => RunAsync(new ServerOptions { Model = parsed.GetValue(path) }, parsed.GetValue(verify)));
         return command;
     }
 
-    private static int Run(string path, bool verify)
+    private static async Task<int> RunAsync(ServerOptions options, bool verify)
     {
         try
         {
-            using Checkpoint checkpoint = Checkpoint.Open(path);
-            Console.Write(CheckpointInspector.Describe(checkpoint));
-            if (!verify) return 0;
-
-            Tokenizer tokenizer = ModelLoader.ReadTokenizer(checkpoint);
-            IReadOnlyList<VerificationLine> lines = CheckpointVerifier.Verify(checkpoint, text => tokenizer.Encode(text, parseSpecial: false));
-            foreach (VerificationLine line in lines) Console.WriteLine(line);
-            return lines.All(static l => l.Passed) ? 0 : 1;
+            using Checkpoint checkpoint = ModelLoader.Open(options);
+            Console.Write(CheckpointInspector.Describe(checkpoint, [.. RunnerMaker.Plan(checkpoint, options).Lines()]));
+            return !verify || await VerifyAsync(checkpoint, options) ? 0 : 1;
         }
-        catch (Exception e) when (e is CheckpointException or TokenizerException)
+        catch (Exception e) when (e is CheckpointException or TokenizerException or MemoryPlanException)
         {
             Console.Error.WriteLine($"error: {e.Message}");
             return 1;
         }
+    }
+
+    private static async Task<bool> VerifyAsync(Checkpoint checkpoint, ServerOptions options)
+    {
+        Tokenizer tokenizer = ModelLoader.ReadTokenizer(checkpoint);
+        int[] text = [tokenizer.Special.Bos, .. tokenizer.Encode(CheckpointVerifier.PerplexityText, parseSpecial: false)];
+        double perplexity = await PerplexityAsync(options, text);
+        IReadOnlyList<VerificationLine> lines = CheckpointVerifier.Verify(checkpoint, s => tokenizer.Encode(s, parseSpecial: false), _ => perplexity);
+        foreach (VerificationLine line in lines) Console.WriteLine(line);
+        return lines.All(static l => l.Passed);
+    }
+
+    /// <summary>exp of the mean negative log probability of every token after the first, through the engine that serves.</summary>
+    private static async Task<double> PerplexityAsync(ServerOptions options, int[] tokens)
+    {
+        using ServedModel model = ModelLoader.Load(options, RunnerMaker.Make, NullLogger.Instance);
+        GenerationRequest request = new() { Id = "perplexity", Prompt = tokens, Sampling = new SamplingParams(), MaxTokens = 0, PromptLogprobs = 0 };
+        model.Engine.TrySubmit(request, out Generation? generation);
+        while (await generation!.WaitToReadAsync())
+            while (generation.TryRead(out _))
+            {
+            }
+        return generation.PromptLogprobs is { Count: > 0 } logprobs ? Math.Exp(-logprobs.Average(static p => p[0].Logprob)) : double.NaN;
     }
 }

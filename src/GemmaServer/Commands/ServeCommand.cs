@@ -38,7 +38,7 @@ internal static class ServeCommand
             app.Serve(model);
             return true;
         }
-        catch (Exception e) when (e is CheckpointException or TokenizerException or ArgumentException or NotSupportedException or OutOfMemoryException)
+        catch (Exception e) when (e is CheckpointException or TokenizerException or ArgumentException or MemoryPlanException or OutOfMemoryException)
         {
             Logs.LoadFailed(server.Logger, e.Message);
             await app.StopAsync();

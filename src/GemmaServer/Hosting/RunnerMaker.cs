@@ -1,3 +1,4 @@
+using GemmaServer.Compute;
 using GemmaServer.Model;
 
 namespace GemmaServer;
@@ -6,6 +7,44 @@ namespace GemmaServer;
 internal static class RunnerMaker
 {
     /// <summary>A <see cref="RunnerFactory"/>: the place where device and runner are chosen by the options.</summary>
-    public static (IModelRunner Runner, int MaxModelLength) Make(Checkpoint checkpoint, ServerOptions options, Action<string> log) =>
-        throw new NotSupportedException("this build has no device that could compute the model");
+    /// <exception cref="MemoryPlanException">It does not fit into memory; the message says what would.</exception>
+    public static (IModelRunner Runner, int MaxModelLength) Make(Checkpoint checkpoint, ServerOptions options, Action<string> log)
+    {
+        RunnerPlan plan = Plan(checkpoint, options);
+        CpuDevice device = new(options.Threads ?? 0, Activations(options.Activations), checkpoint.Config.RmsEpsilon);
+        try
+        {
+            log($"Device: {device.Name}");
+            foreach (string line in plan.Lines()) log(line);
+            return (new ModelRunner(device, checkpoint, plan), plan.MaxModelLength);
+        }
+        catch
+        {
+            device.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The memory plan, made before anything is allocated.</summary>
+    public static RunnerPlan Plan(Checkpoint checkpoint, ServerOptions options)
+    {
+        long weights = checkpoint.StoredTensors.Sum(static t => t.Bytes);
+        RunnerOptions wanted = new(
+            KvType(options.KvCacheDtype), options.BlockSize, options.KvCacheMemory, options.MaxModelLen,
+            Math.Min(options.MaxNumSeqs, options.MaxNumBatchedTokens), options.MaxNumBatchedTokens);
+        // What the container or machine gives the process, as the runtime sees it.
+        return RunnerPlan.Make(checkpoint.Config, weights, wanted, GC.GetGCMemoryInfo().TotalAvailableMemoryBytes);
+    }
+
+    // On the CPU the fast choices are bytes for activations and halves for the cache, as in llama.cpp.
+    private static ActivationType Activations(ActivationChoice choice) =>
+        choice == ActivationChoice.F32 ? ActivationType.F32 : ActivationType.Int8;
+
+    private static KvCacheType KvType(KvCacheChoice choice) => choice switch
+    {
+        KvCacheChoice.F32 => KvCacheType.F32,
+        KvCacheChoice.BF16 => KvCacheType.BF16,
+        KvCacheChoice.Q8_0 => KvCacheType.Q8_0,
+        _ => KvCacheType.F16,
+    };
 }

@@ -107,27 +107,30 @@ public sealed class ServerOptions
     [Flag("max-num-seqs", "sequences computed together"), Range(1, 4096)]
     public int MaxNumSeqs { get; init; } = 256;
 
-    /// <summary>Rows in one step, so the size of prefill chunks. Default 2048, as vLLM's max_num_batched_tokens on small devices.</summary>
+    /// <summary>
+    /// Rows in one step, so the size of prefill chunks. Default 512, as llama.cpp's ubatch: on a CPU a bigger chunk computes no
+    /// faster and holds up the sequences that decode beside it.
+    /// </summary>
     [Flag("max-num-batched-tokens", "rows in one step"), Range(1, 1 << 20)]
-    public int MaxNumBatchedTokens { get; init; } = 2048;
+    public int MaxNumBatchedTokens { get; init; } = 512;
 
-    /// <summary>Positions in one page of a global layer group. Default 16, as vLLM.</summary>
+    /// <summary>Positions in one page of the layer group that needs most bytes per token; lighter groups get multiples of it. Default 16, as vLLM.</summary>
     [Flag("block-size", "positions in one KV page"), Range(1, 1024)]
     public int BlockSize { get; init; } = 16;
 
-    /// <summary>Bytes of the KV pool; suffixes K, M, G. Default: a share of the memory that is free after loading.</summary>
+    /// <summary>Bytes of the KV pool; suffixes K, M, G. Default: half of the memory left beside the weights, or less where every sequence fits at full length.</summary>
     [Flag("kv-cache-memory", "bytes of the KV pool (suffix K, M, G)", Bytes = true), Range(1L << 16, 1L << 46)]
     public long? KvCacheMemory { get; init; }
 
-    /// <summary>Element type of the KV cache. Default auto: the device's fast choice; f32 is exact.</summary>
+    /// <summary>Element type of the KV cache: auto, f32, f16, bf16 or q8_0. Default auto: the device's fast choice (f16 on the CPU); f32 is exact.</summary>
     [Flag("kv-cache-dtype", "element type of the KV cache")]
     public KvCacheChoice KvCacheDtype { get; init; }
 
-    /// <summary>Arithmetic of quantized matrix products. Default auto: the device's fast choice; f32 is exact.</summary>
+    /// <summary>Arithmetic of quantized matrix products: auto, f32 or int8. Default auto: the device's fast choice (int8 on the CPU); f32 is exact.</summary>
     [Flag("activations", "arithmetic of quantized matrix products")]
     public ActivationChoice Activations { get; init; }
 
-    /// <summary>Where the model is computed. Default auto.</summary>
+    /// <summary>Where the model is computed: auto or cpu. Default auto.</summary>
     [Flag("device", "where the model is computed")]
     public DeviceKind Device { get; init; }
 
@@ -143,7 +146,7 @@ public sealed class ServerOptions
     [Flag("chat-template", "flavour of the prompt format")]
     public TemplateFlavour? ChatTemplate { get; init; }
 
-    /// <summary>Under which names a thought is sent. Default both.</summary>
+    /// <summary>Under which names a thought is sent: both, reasoning-content or reasoning. Default both.</summary>
     [Flag("reasoning-field", "name of the thought in answers")]
     public ReasoningField ReasoningField { get; init; }
 
@@ -163,11 +166,11 @@ public sealed class ServerOptions
     [Flag("body-limit", "largest request body in bytes (suffix K, M, G)", Bytes = true), Range(1024L, 1L << 31)]
     public long BodyLimit { get; init; } = 32L << 20;
 
-    /// <summary>How log lines look. Default json.</summary>
+    /// <summary>How log lines look: json or text. Default json.</summary>
     [Flag("log-format", "how log lines look")]
     public LogFormat LogFormat { get; init; }
 
-    /// <summary>Least level that is logged. Default information.</summary>
+    /// <summary>Least level that is logged: trace, debug, information, warning, error, critical or none. Default information.</summary>
     [Flag("log-level", "least level that is logged")]
     public LogLevel LogLevel { get; init; } = LogLevel.Information;
 

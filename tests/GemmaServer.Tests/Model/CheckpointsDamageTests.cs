@@ -151,7 +151,7 @@ public sealed partial class CheckpointsDamageTests
             using Checkpoint checkpoint = open();
             // What opened must be readable to the last byte.
             long sum = 0;
-            foreach (Compute.TensorSource t in checkpoint.Tensors.Values) sum += *(byte*)t.Data + *(byte*)(t.Data + (nint)t.Bytes - 1);
+            foreach (GemmaServer.Compute.TensorSource t in checkpoint.Tensors.Values) sum += *(byte*)t.Data + *(byte*)(t.Data + (nint)t.Bytes - 1);
             return sum >= 0;
         }
         catch (CheckpointException)

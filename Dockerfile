@@ -1,0 +1,25 @@
+# syntax=docker/dockerfile:1
+FROM mcr.microsoft.com/dotnet/sdk:10.0 AS build
+WORKDIR /source
+COPY global.json Directory.Build.props Directory.Packages.props .editorconfig ./
+COPY src/ src/
+RUN dotnet publish src/GemmaServer -c Release -o /app --nologo
+
+FROM mcr.microsoft.com/dotnet/aspnet:10.0
+# curl only for the health check.
+RUN apt-get update && apt-get install -y --no-install-recommends curl && rm -rf /var/lib/apt/lists/*
+WORKDIR /app
+COPY --from=build /app .
+RUN printf '#!/bin/sh\nexec dotnet /app/GemmaServer.dll "$@"\n' > /usr/local/bin/gemmaserver && chmod +x /usr/local/bin/gemmaserver
+# Inside a container the server listens on every interface; the port mapping decides who reaches it.
+ENV GEMMASERVER_HOST=0.0.0.0 \
+    GEMMASERVER_PORT=8000 \
+    DOTNET_EnableDiagnostics=0
+EXPOSE 8000
+VOLUME /models
+USER $APP_UID
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 CMD curl -fsS http://127.0.0.1:${GEMMASERVER_PORT}/readyz || exit 1
+# SIGTERM drains: /readyz turns 503, running answers finish within --drain-timeout.
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["gemmaserver"]
+CMD ["serve"]

@@ -1,0 +1,69 @@
+namespace GemmaServer.Compute;
+
+/// <summary>What the kernels ask about the step: tokens with slots resolved, each row's position and slice, work items for attention.</summary>
+internal sealed class CpuStep
+{
+    /// <summary>Query rows that attention handles together: they share the decoding of keys and values.</summary>
+    public const int RowsPerAttentionItem = 8;
+
+    private int[] _tokens = [];
+    private int[] _positions = [];
+    private int[] _sliceOfRow = [];
+    private int[] _attentionRows = [];
+    private SequenceSlice[] _slices = [];
+    private float[][] _scratch = [];
+
+    public int RowCount { get; private set; }
+
+    public int SliceCount { get; private set; }
+
+    /// <summary>Runs of up to <see cref="RowsPerAttentionItem"/> rows of one sequence.</summary>
+    public int AttentionItemCount { get; private set; }
+
+    public ReadOnlySpan<int> Tokens => _tokens.AsSpan(0, RowCount);
+
+    public void Reserve(int rows, int sequences, int workers, int scratchFloats)
+    {
+        _tokens = new int[rows];
+        _positions = new int[rows];
+        _sliceOfRow = new int[rows];
+        _attentionRows = new int[rows + 1];
+        _slices = new SequenceSlice[sequences];
+        _scratch = new float[workers][];
+        for (int w = 0; w < workers; w++) _scratch[w] = new float[scratchFloats];
+    }
+
+    public void Begin(StepBatch batch, ReadOnlySpan<int> lastSampled)
+    {
+        RowCount = batch.TokenCount;
+        SliceCount = batch.SequenceCount;
+        AttentionItemCount = 0;
+        batch.Slices.CopyTo(_slices);
+        for (int s = 0; s < SliceCount; s++)
+        {
+            ref readonly SequenceSlice slice = ref batch.Slices[s];
+            for (int i = 0; i < slice.QueryLength; i++)
+            {
+                int row = slice.QueryStart + i, token = batch.Tokens[row];
+                _tokens[row] = token == StepBatch.LastSampled ? lastSampled[slice.Slot] : token;
+                _positions[row] = slice.ContextLength + i;
+                _sliceOfRow[row] = s;
+                if (i % RowsPerAttentionItem == 0) _attentionRows[AttentionItemCount++] = row;
+            }
+        }
+        _attentionRows[AttentionItemCount] = RowCount;
+    }
+
+    public int Position(int row) => _positions[row];
+
+    public int Slot(int row) => _slices[_sliceOfRow[row]].Slot;
+
+    public ref readonly SequenceSlice Slice(int row) => ref _slices[_sliceOfRow[row]];
+
+    public ReadOnlySpan<SequenceSlice> Slices => _slices.AsSpan(0, SliceCount);
+
+    /// <summary>Rows of an attention item; an item never spans two sequences because each sequence starts a new one.</summary>
+    public (int First, int Count) AttentionRows(int item) => (_attentionRows[item], _attentionRows[item + 1] - _attentionRows[item]);
+
+    public Span<float> Scratch(int worker) => _scratch[worker];
+}

@@ -1,0 +1,100 @@
+namespace GemmaServer.Compute;
+
+/// <summary>
+/// The device contract: memory, the operations of one decoder layer, and sampling. The model is one recipe over these
+/// (see <c>Gemma4Model</c>), cut where every device wants to fuse. Operations act on the rows of the batch given to
+/// <see cref="BeginStep"/> and run in order; used from one thread.
+/// </summary>
+/// <remarks>
+/// Row invariance: the result of a row depends on that row and its own keys and values alone, bit for bit, never on the
+/// batch around it, on chunking or on the number of threads.
+/// </remarks>
+public interface IComputeDevice : IDisposable
+{
+    /// <summary>For logs and the memory plan, e.g. "cpu (AVX-512, 2 threads)".</summary>
+    string Name { get; }
+
+    /// <summary>See <c>IModelRunner.IsAsynchronous</c>.</summary>
+    bool IsAsynchronous { get; }
+
+    /// <summary>Activations for up to <paramref name="rows"/> rows.</summary>
+    DeviceTensor CreateTensor(int rows, int columns);
+
+    /// <summary>A matrix from parts stacked by rows (q, k, v; gate, up), each with its own storage type.</summary>
+    DeviceMatrix LoadMatrix(params ReadOnlySpan<TensorSource> parts);
+
+    /// <summary>A vector from an f32, f16 or bf16 tensor, multiplied by <paramref name="scale"/>.</summary>
+    DeviceVector LoadVector(TensorSource source, float scale = 1f);
+
+    /// <summary>The KV pool; one shape per layer of each group, in the plan's order.</summary>
+    DeviceKvCache CreateKvCache(KvCachePlan plan, Func<int, AttentionPlan> layerShape);
+
+    /// <summary>
+    /// Registers a rotation: <paramref name="inverseFrequencies"/><c>[headDim/2]</c>, zero where a pair is not rotated; pairs
+    /// are (i, i + headDim/2). Returns its index for <see cref="AttentionPlan.Rope"/>.
+    /// </summary>
+    int AddRope(ReadOnlySpan<float> inverseFrequencies);
+
+    /// <summary>Makes room for steps of so many rows and slots, so that none allocates.</summary>
+    void Reserve(int maxBatchTokens, int maxSequences, int vocabularySize);
+
+    /// <summary>A sequence takes a slot; see <c>IModelRunner.OpenSlot</c>.</summary>
+    void OpenSlot(int slot, SamplingParams sampling, ReadOnlySpan<int> prompt, ReadOnlySpan<int> output);
+
+    /// <summary>A sequence leaves its slot.</summary>
+    void CloseSlot(int slot);
+
+    /// <summary>Takes a batch in: tokens (a slot's last sampled one where so marked), positions, rotations.</summary>
+    void BeginStep(StepBatch batch);
+
+    /// <summary>x = table[token] · scale.</summary>
+    void Embed(DeviceMatrix table, float scale, DeviceTensor x);
+
+    /// <summary>
+    /// Per-layer inputs, spec §2.3: <paramref name="ple"/><c>[rows, layers·width]</c> holds W_model·x on entry and
+    /// (RMS(ple·contextScale; norm) + table[token]·tableScale) · 2^(−1/2) on return, the norm taken over each layer's width.
+    /// </summary>
+    void PerLayerInputs(DeviceTensor ple, float contextScale, DeviceVector norm, DeviceMatrix table, float tableScale);
+
+    /// <summary>y = RMS(x; w); a null weight is all ones.</summary>
+    void RmsNorm(DeviceTensor x, DeviceVector? w, DeviceTensor y);
+
+    /// <summary>y += RMS(x; w).</summary>
+    void RmsNormAdd(DeviceTensor x, DeviceVector w, DeviceTensor y);
+
+    /// <summary>x = (x + RMS(delta; post)) · scale; normed = RMS(x; next) where there is a next norm.</summary>
+    void AddNorm(DeviceTensor x, DeviceTensor delta, DeviceVector post, float scale, DeviceVector? next, DeviceTensor normed);
+
+    /// <summary>y = W·x.</summary>
+    void MatMul(DeviceTensor x, DeviceMatrix w, DeviceTensor y);
+
+    /// <summary>y = gelu_tanh(Gate·x) ⊙ (Up·x); the matrix holds gate's rows, then up's.</summary>
+    void GatedMatMul(DeviceTensor x, DeviceMatrix gateUp, DeviceTensor y);
+
+    /// <summary>
+    /// On <paramref name="qkv"/> rows (q | k | v): q = rope(RMS(q; qNorm)) in place; where the layer owns its cache
+    /// k = rope(RMS(k; kNorm)) and v = RMS(v) (the raw k where values are keys) go into the pages.
+    /// </summary>
+    void NormRopeStore(AttentionPlan plan, DeviceVector qNorm, DeviceVector? kNorm, DeviceTensor qkv, DeviceKvCache cache);
+
+    /// <summary>heads = softmax(q·Kᵀ)·V over the keys each row sees; no score scale (spec §0.1).</summary>
+    void Attend(AttentionPlan plan, DeviceTensor qkv, DeviceKvCache cache, DeviceTensor heads);
+
+    /// <summary>y = gelu_tanh(W·x) ⊙ ple[:, layer].</summary>
+    void PerLayerGate(DeviceTensor x, DeviceMatrix w, DeviceTensor ple, int layer, DeviceTensor y);
+
+    /// <summary>
+    /// Mixture of experts, spec §2.6: scores = proj·(RMS(x) ⊙ scale), softmax, the best <paramref name="used"/> renormalised
+    /// and multiplied by <paramref name="expertScale"/>; kept on the device for <see cref="Experts"/>.
+    /// </summary>
+    void Route(DeviceTensor x, DeviceVector scale, DeviceMatrix proj, DeviceVector expertScale, int used);
+
+    /// <summary>y = Σ over each row's experts e of weight · Down_e·(gelu_tanh(Gate_e·x) ⊙ (Up_e·x)); gate and up may be one matrix (<paramref name="up"/> null) with gate's rows first.</summary>
+    void Experts(DeviceTensor x, DeviceMatrix gate, DeviceMatrix? up, DeviceMatrix down, int expertWidth, DeviceTensor y);
+
+    /// <summary>
+    /// For the rows whose next token is wanted: logits = softcap(head·RMS(x; norm)), then prompt logprobs and sampling into
+    /// <paramref name="result"/>. <paramref name="softcap"/> 0 is none.
+    /// </summary>
+    void Sample(DeviceTensor x, DeviceVector norm, DeviceMatrix head, float softcap, StepResult result, LogitsTap? tap);
+}

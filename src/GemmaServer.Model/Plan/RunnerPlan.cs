@@ -1,0 +1,106 @@
+using System.Globalization;
+using GemmaServer.Compute;
+
+namespace GemmaServer.Model;
+
+/// <summary>What the user asked of memory and batch sizes; null is "decide for me".</summary>
+/// <param name="KvCacheType">Element type of keys and values.</param>
+/// <param name="BlockSize">Tokens in a page of the heaviest layer group.</param>
+/// <param name="KvCacheMemory">Bytes for the KV pool.</param>
+/// <param name="MaxModelLength">Prompt and answer together, in tokens.</param>
+/// <param name="MaxSequences">Sequences that run at once.</param>
+/// <param name="MaxBatchTokens">Rows in one step.</param>
+public sealed record RunnerOptions(
+    KvCacheType KvCacheType, int BlockSize, long? KvCacheMemory, int? MaxModelLength, int MaxSequences, int MaxBatchTokens);
+
+/// <summary>Sizes decided before anything is allocated: the memory plan.</summary>
+/// <param name="KvCache">Groups, page shape, page count.</param>
+/// <param name="MaxModelLength">Positions of the longest sequence.</param>
+/// <param name="MaxSequences">Slots.</param>
+/// <param name="MaxBatchTokens">Rows in one step.</param>
+/// <param name="WeightBytes">Bytes of all weights, mapped from the file.</param>
+/// <param name="ActivationBytes">Bytes of the step's buffers, about.</param>
+/// <param name="AvailableBytes">Memory the process may use, as the system tells it.</param>
+public sealed record RunnerPlan(
+    KvCachePlan KvCache, int MaxModelLength, int MaxSequences, int MaxBatchTokens, long WeightBytes, long ActivationBytes, long AvailableBytes)
+{
+    /// <summary>Share of the memory left beside weights and buffers that the KV pool takes when nobody says how much.</summary>
+    private const double DefaultKvShare = 0.5;
+
+    /// <summary>Decides.</summary>
+    /// <exception cref="MemoryPlanException">It cannot fit; the message says what would.</exception>
+    public static RunnerPlan Make(ModelConfig config, long weightBytes, RunnerOptions options, long availableBytes)
+    {
+        KvCachePlan shape = KvCachePlanner.Plan(config, options.KvCacheType, options.BlockSize);
+        long activations = ActivationEstimate(config, options.MaxBatchTokens);
+        int wanted = Math.Min(options.MaxModelLength ?? config.ContextLength, config.ContextLength);
+        if (options.MaxModelLength > config.ContextLength)
+            throw new MemoryPlanException($"--max-model-len {options.MaxModelLength} is more than the model's context of {config.ContextLength} tokens.");
+
+        long free = Math.Max(0, availableBytes - weightBytes - activations);
+        long budget = options.KvCacheMemory ?? (long)(free * DefaultKvShare);
+        long pages = Math.Min(budget / shape.PageBytes, int.MaxValue);
+        // More than every slot at full length is never used.
+        long full = (long)shape.PagesForSequence(wanted, options.MaxBatchTokens) * options.MaxSequences;
+        pages = Math.Min(pages, full);
+
+        int length = LongestThatFits(shape, wanted, options.MaxBatchTokens, pages);
+        if (length < Math.Min(wanted, options.MaxModelLength ?? 256))
+        {
+            long need = shape.PagesForSequence(options.MaxModelLength ?? Math.Min(wanted, 256), options.MaxBatchTokens) * shape.PageBytes;
+            throw new MemoryPlanException(
+                $"The KV cache gets {Bytes(budget)}, but one sequence of {options.MaxModelLength ?? Math.Min(wanted, 256)} tokens needs {Bytes(need)}. " +
+                "Raise --kv-cache-memory, or lower --max-model-len or --max-num-batched-tokens.");
+        }
+        return new RunnerPlan(
+            shape with { PageCount = (int)pages }, length, options.MaxSequences, options.MaxBatchTokens, weightBytes, activations, availableBytes);
+    }
+
+    /// <summary>The plan as lines for the log and <c>inspect</c>.</summary>
+    public IEnumerable<string> Lines()
+    {
+        yield return $"weights      {Bytes(WeightBytes),12}  mapped from the file";
+        yield return $"buffers      {Bytes(ActivationBytes),12}  for steps of {MaxBatchTokens} rows";
+        yield return $"KV cache     {Bytes(KvCache.PageBytes * KvCache.PageCount),12}  {KvCache.PageCount} pages of {Bytes(KvCache.PageBytes)}, {KvCache.Type}";
+        foreach (KvGroup g in KvCache.Groups)
+        {
+            string kind = g.Window == 0 ? "global" : $"sliding, window {g.Window}";
+            yield return $"  group      {g.Layers.Count,3} layers ({kind}): {g.TokensPerPage} tokens a page, {Bytes(g.BytesPerToken)} a token";
+        }
+        long one = KvCache.PagesForSequence(MaxModelLength, MaxBatchTokens) * KvCache.PageBytes;
+        yield return $"model length {MaxModelLength} tokens; a sequence of that length takes {Bytes(one)}; at most {MaxSequences} sequences";
+        yield return $"available    {Bytes(AvailableBytes),12}";
+    }
+
+    private static int LongestThatFits(KvCachePlan shape, int wanted, int chunk, long pages)
+    {
+        int low = 0, high = wanted;
+        while (low < high)
+        {
+            int middle = low + (high - low + 1) / 2;
+            if (shape.PagesForSequence(middle, chunk) <= pages) low = middle;
+            else high = middle - 1;
+        }
+        return low;
+    }
+
+    private static long ActivationEstimate(ModelConfig c, int rows)
+    {
+        long widths = 3L * c.HiddenSize + c.LayerCount * c.PerLayerInputSize;
+        widths += c.Layers.Select(l => c.HeadCount * l.HeadDim + 2 * l.KvHeadCount * l.HeadDim).Distinct().Sum();
+        widths += c.Layers.Select(l => l.FeedForwardWidth).Distinct().Sum() + c.Layers.Max(l => l.HeadDim) * c.HeadCount;
+        widths += (long)c.ExpertsUsed * (c.ExpertWidth + c.HiddenSize);
+        return widths * rows * sizeof(float) + (long)CpuDevice.LogitRows * c.VocabularySize * sizeof(float);
+    }
+
+    private static string Bytes(long bytes) => bytes switch
+    {
+        >= 1L << 30 => string.Create(CultureInfo.InvariantCulture, $"{bytes / (double)(1L << 30):0.00} GiB"),
+        >= 1L << 20 => string.Create(CultureInfo.InvariantCulture, $"{bytes / (double)(1L << 20):0.0} MiB"),
+        >= 1L << 10 => string.Create(CultureInfo.InvariantCulture, $"{bytes / (double)(1L << 10):0.0} KiB"),
+        _ => string.Create(CultureInfo.InvariantCulture, $"{bytes} B"),
+    };
+}
+
+/// <summary>The model cannot run within the memory it is given; the message says what would help.</summary>
+public sealed class MemoryPlanException(string message) : Exception(message);

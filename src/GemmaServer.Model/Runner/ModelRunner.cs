@@ -1,0 +1,74 @@
+using GemmaServer.Compute;
+
+namespace GemmaServer.Model;
+
+/// <summary>Gemma 4 on a device: takes steps from the engine and runs the recipe.</summary>
+public sealed class ModelRunner : IModelRunner
+{
+    private readonly IComputeDevice _device;
+    private readonly Gemma4Weights _weights;
+    private readonly Gemma4Model _model;
+    private readonly StepResult _result;
+    private long _launched;
+
+    /// <summary>Loads the weights onto the device. The runner owns the device; the checkpoint's mapping must outlive it.</summary>
+    /// <param name="device">Where it runs.</param>
+    /// <param name="checkpoint">Opened and checked.</param>
+    /// <param name="plan">KV pool and step sizes.</param>
+    public ModelRunner(IComputeDevice device, Checkpoint checkpoint, RunnerPlan plan)
+    {
+        (_device, Plan, VocabularySize) = (device, plan, checkpoint.Config.VocabularySize);
+        _weights = new Gemma4Weights(device, checkpoint);
+        _model = new Gemma4Model(device, checkpoint.Config, _weights, plan.KvCache, plan.MaxBatchTokens);
+        _result = new StepResult(plan.MaxSequences);
+        device.Reserve(plan.MaxBatchTokens, plan.MaxSequences, checkpoint.Config.VocabularySize);
+    }
+
+    /// <summary>What was decided before anything was allocated.</summary>
+    public RunnerPlan Plan { get; }
+
+    /// <inheritdoc/>
+    public KvCachePlan KvCache => Plan.KvCache;
+
+    /// <inheritdoc/>
+    public int VocabularySize { get; }
+
+    /// <inheritdoc/>
+    public int MaxSequences => Plan.MaxSequences;
+
+    /// <inheritdoc/>
+    public int MaxBatchTokens => Plan.MaxBatchTokens;
+
+    /// <inheritdoc/>
+    public bool IsAsynchronous => _device.IsAsynchronous;
+
+    /// <summary>Sees every row of logits that is computed; for reference tests.</summary>
+    internal LogitsTap? LogitsTap { get; set; }
+
+    /// <inheritdoc/>
+    public void OpenSlot(int slot, SamplingParams sampling, ReadOnlySpan<int> prompt, ReadOnlySpan<int> output) =>
+        _device.OpenSlot(slot, sampling, prompt, output);
+
+    /// <inheritdoc/>
+    public void CloseSlot(int slot) => _device.CloseSlot(slot);
+
+    /// <inheritdoc/>
+    public StepTicket Launch(StepBatch batch)
+    {
+        _model.Forward(batch, _result, LogitsTap);
+        return new StepTicket(++_launched);
+    }
+
+    /// <inheritdoc/>
+    public StepResult Collect(StepTicket ticket) => ticket.Number == _launched
+        ? _result
+        : throw new InvalidOperationException($"Step {ticket.Number} was collected out of order; the last one is {_launched}.");
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _model.Dispose();
+        _weights.Dispose();
+        _device.Dispose();
+    }
+}

@@ -1,0 +1,56 @@
+using GemmaServer.Compute;
+using GemmaServer.Engine;
+using GemmaServer.Model;
+
+namespace GemmaServer.GoldenTests;
+
+/// <summary>A checkpoint served as shipped (integer arithmetic, f16 cache), with nothing listening in between.</summary>
+internal sealed class ServingHarness : IDisposable
+{
+    private readonly ModelRunner _runner;
+
+    /// <param name="path">Checkpoint.</param>
+    /// <param name="sparePages">Pages beside those of one sequence of full length; null for as many as all slots can use.</param>
+    /// <param name="maxLength">Tokens of the longest sequence.</param>
+    /// <param name="maxBatchTokens">Rows in a step.</param>
+    public ServingHarness(string path, int? sparePages = null, int maxLength = 256, int maxBatchTokens = 64)
+    {
+        Checkpoint checkpoint = Checkpoint.Open(path);
+        KvCachePlan shape = KvCachePlanner.Plan(checkpoint.Config, KvCacheType.F16, 16);
+        int one = shape.PagesForSequence(maxLength, maxBatchTokens);
+        long memory = shape.PageBytes * (sparePages is int spare ? one + spare : 16L * one);
+        RunnerPlan plan = RunnerPlan.Make(
+            checkpoint.Config, 0, new RunnerOptions(KvCacheType.F16, BlockSize: 16, memory, maxLength, MaxSequences: 16, maxBatchTokens), 4L << 30);
+        _runner = new ModelRunner(new CpuDevice(2, ActivationType.Int8, checkpoint.Config.RmsEpsilon), checkpoint, plan);
+        Engine = new InferenceEngine(_runner, new EngineOptions { MaxModelLength = maxLength, MaxBatchTokens = maxBatchTokens, MaxSequences = 16, OnError = Errors.Add });
+    }
+
+    public InferenceEngine Engine { get; }
+
+    public List<Exception> Errors { get; } = [];
+
+    public int Vocabulary => _runner.VocabularySize;
+
+    /// <summary>One form of every reference model: the first file, or the folder where there is none.</summary>
+    public static IEnumerable<object[]> Models() =>
+        GoldenModel.All().GroupBy(m => m[0]).Select(g => g.OrderBy(m => (string)m[1] == "master").First());
+
+    public Generation Submit(int[] prompt, SamplingParams sampling, int maxTokens)
+    {
+        GenerationRequest request = new() { Id = "serving", Prompt = prompt, Sampling = sampling, MaxTokens = maxTokens };
+        Assert.Equal(SubmitResult.Accepted, Engine.TrySubmit(request, out Generation? generation));
+        return generation!;
+    }
+
+    public int[] Prompt(int length, int seed)
+    {
+        Random random = new(seed);
+        return [.. Enumerable.Range(0, length).Select(_ => random.Next(Vocabulary))];
+    }
+
+    public void Dispose()
+    {
+        Engine.Dispose();
+        _runner.Dispose();
+    }
+}

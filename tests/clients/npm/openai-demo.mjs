@@ -1,0 +1,103 @@
+// The official npm client against a server with the demo model: node openai-demo.mjs BASE_URL
+// Prints one line per check; the exit code is the number of failed ones.
+import OpenAI from 'openai';
+
+const client = new OpenAI({ baseURL: `${process.argv[2]}/v1`, apiKey: 'unused', maxRetries: 0 });
+const model = 'gemma4-demo';
+let failed = 0;
+
+async function check(name, run) {
+  try {
+    await run();
+    console.log(`ok      ${name}`);
+  } catch (error) {
+    failed++;
+    console.log(`FAILED  ${name}: ${error?.stack ?? error}`);
+  }
+}
+
+function expect(condition, what) {
+  if (!condition) throw new Error(`expected ${what}`);
+}
+
+const weather = {
+  type: 'function',
+  function: {
+    name: 'get_weather',
+    description: 'Get the current weather in a city.',
+    parameters: {
+      type: 'object',
+      properties: { city: { type: 'string', description: 'Name of the city' } },
+      required: ['city'],
+    },
+  },
+};
+
+await check('models', async () => {
+  const ids = [];
+  for await (const m of client.models.list()) ids.push(m.id);
+  expect(ids.includes(model), `${model} among ${ids}`);
+  expect((await client.models.retrieve(model)).object === 'model', 'a model object');
+});
+
+await check('whole chat', async () => {
+  const answer = await client.chat.completions.create({
+    model, temperature: 0, messages: [{ role: 'user', content: 'What is the capital of France?' }],
+  });
+  expect(answer.choices[0].message.content.includes('Paris'), `Paris in ${JSON.stringify(answer)}`);
+  expect(answer.choices[0].finish_reason === 'stop', 'stop');
+  expect(answer.usage.total_tokens === answer.usage.prompt_tokens + answer.usage.completion_tokens, 'usage that adds up');
+});
+
+await check('streamed chat', async () => {
+  const stream = await client.chat.completions.create({
+    model, temperature: 0, stream: true, stream_options: { include_usage: true },
+    messages: [{ role: 'user', content: 'What is the capital of Italy?' }],
+  });
+  let text = '', chunks = 0, usage = null, finish = null;
+  for await (const chunk of stream) {
+    chunks++;
+    text += chunk.choices[0]?.delta?.content ?? '';
+    finish = chunk.choices[0]?.finish_reason ?? finish;
+    usage = chunk.usage ?? usage;
+  }
+  expect(text.includes('Rome'), `Rome in ${text}`);
+  expect(chunks > 2 && finish === 'stop', `several chunks and a stop, got ${chunks}, ${finish}`);
+  expect(usage?.completion_tokens > 0, 'usage in the last chunk');
+});
+
+await check('tool call round trip, streamed helper', async () => {
+  const messages = [{ role: 'user', content: 'What is the weather in Oslo?' }];
+  const first = await client.chat.completions.stream({ model, temperature: 0, messages, tools: [weather] }).finalChatCompletion();
+  const call = first.choices[0].message.tool_calls?.[0];
+  expect(first.choices[0].finish_reason === 'tool_calls' && call, `a tool call in ${JSON.stringify(first.choices[0])}`);
+  expect(call.function.name === 'get_weather' && JSON.parse(call.function.arguments).city === 'Oslo', `get_weather(Oslo), got ${JSON.stringify(call)}`);
+  messages.push(first.choices[0].message, { role: 'tool', tool_call_id: call.id, content: '{"temperature": 7, "condition": "rain"}' });
+  const second = await client.chat.completions.create({ model, temperature: 0, messages, tools: [weather] });
+  expect(second.choices[0].finish_reason === 'stop' && second.choices[0].message.content.includes('7'), `7 in ${JSON.stringify(second.choices[0])}`);
+});
+
+await check('thinking stays out of content', async () => {
+  const answer = await client.chat.completions.create({
+    model, temperature: 0, reasoning_effort: 'low', messages: [{ role: 'user', content: 'What is the capital of Spain?' }],
+  });
+  const message = answer.choices[0].message;
+  expect(message.reasoning_content?.length > 0 && message.reasoning === message.reasoning_content, 'reasoning under both names');
+  expect(message.content.includes('Madrid') && !message.content.includes('thought'), `Madrid in ${message.content}`);
+});
+
+await check('error classes', async () => {
+  const request = { model, messages: [{ role: 'user', content: 'Hi' }] };
+  const errorOf = async body => {
+    try { await client.chat.completions.create(body); } catch (error) { return error; }
+    throw new Error('expected an error');
+  };
+  const bad = await errorOf({ ...request, temperature: 3 });
+  expect(bad instanceof OpenAI.BadRequestError && bad.param === 'temperature', `BadRequestError on temperature, got ${bad}`);
+  const missing = await errorOf({ ...request, model: 'nobody' });
+  expect(missing instanceof OpenAI.NotFoundError && missing.code === 'model_not_found', `NotFoundError, got ${missing}`);
+  const badStream = await errorOf({ ...request, stream: true, top_p: 7 });
+  expect(badStream instanceof OpenAI.BadRequestError, 'an HTTP error before a stream starts');
+});
+
+process.exit(failed);
