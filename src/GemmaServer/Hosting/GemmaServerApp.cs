@@ -26,8 +26,7 @@ public static class GemmaServerApp
         WebApplicationBuilder builder = WebApplication.CreateSlimBuilder(new WebApplicationOptions { ApplicationName = "GemmaServer" });
         Logger logs = Logs.Create(options);
         builder.Logging.ClearProviders();
-        Serilog.SerilogLoggingBuilderExtensions.AddSerilog(builder.Logging, logs);
-        builder.Services.AddSingleton(logs);
+        Serilog.SerilogLoggingBuilderExtensions.AddSerilog(builder.Logging, logs, dispose: true);
         builder.Services.AddSingleton(services => new Server(options, services.GetRequiredService<ILoggerFactory>()) { KeepAlive = settings.KeepAlive });
         builder.Services.AddSingleton(_ => Telemetry.Start(options));
         builder.Services.AddSingleton<IHostLifetime>(services => new DrainingLifetime(

@@ -160,6 +160,7 @@ internal sealed record ApiError(int Status, string Type, string? Code, string Me
             response.Headers["retry-after-ms"] = ((long)wait.TotalMilliseconds).ToString();
         }
         if (ShouldRetry is { } retry) response.Headers["x-should-retry"] = retry ? "true" : "false";
+        if (Status == 413) response.Headers.Connection = "close";     // the rest of the body stays unread
         if (Status == 401) response.Headers.WWWAuthenticate = "Bearer";
         if (HttpMethods.IsHead(http.Request.Method)) return;
 

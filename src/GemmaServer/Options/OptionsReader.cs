@@ -72,7 +72,8 @@ public static class OptionsReader
             object? value = property.GetValue(options);
             string shown = value switch
             {
-                null => "(auto)",
+                null => flag.Secret ? "(none)" : "(auto)",
+                Uri uri => uri.GetComponents(UriComponents.HttpRequestUrl, UriFormat.UriEscaped),   // without user and password
                 IReadOnlyList<string> { Count: 0 } => "(none)",
                 _ when flag.Secret => value is IReadOnlyList<string> keys ? $"({keys.Count} set)" : "(set)",
                 IReadOnlyList<string> list => string.Join(", ", list),

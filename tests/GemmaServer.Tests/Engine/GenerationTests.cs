@@ -20,6 +20,7 @@ public sealed class GenerationTests
         Assert.Equal(FinishReason.Length, finish);
         Assert.Equal(40, generation.GeneratedTokens);
         Assert.Equal(17, generation.PromptTokens);
+        Assert.Equal(17 + 39, engine.Engine.Metrics.Rows);      // the last token is known to be the last, so no row follows it
     }
 
     [Theory]

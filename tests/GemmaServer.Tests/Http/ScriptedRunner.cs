@@ -81,6 +81,8 @@ internal sealed class ScriptedRunner(Tokenizer tokenizer, int maxSequences = 16)
             int index = Index(s, _slices[i]);
             if (s.User == Explode || (s.User == BreakOff && index >= 5)) throw new InvalidOperationException("as scripted");
             if (s.User == Slow && index == 0) Thread.Sleep(SlowStep);
+            if (s.User == Marathon && !EndMarathon) Thread.Sleep(5);     // or it would reach the end of its context
+            if (s.User == BreakOff && index == 4) Thread.Sleep(300);     // or the failure would overtake the first bytes
         }
         if (StepTime > TimeSpan.Zero) Thread.Sleep(StepTime);
         return new StepTicket(++_ticket);
