@@ -140,7 +140,7 @@ public sealed partial class CheckpointsDamageTests
     [InlineData(0, 4)]
     [InlineData(1, 1L << 31)]
     public void A_shape_whose_product_cannot_be_has_no_extent(long rows, long columns) =>
-        Assert.Null(TensorExtent.Bytes([rows, columns], Compute.TensorType.F32));
+        Assert.Null(TensorExtent.Bytes([rows, columns], GemmaServer.Compute.TensorType.F32));
 
     /// <summary>True when it opens, false when it is refused; anything else fails the test.</summary>
     private static unsafe bool Opens(Func<Checkpoint> open, string what)
