@@ -69,7 +69,7 @@ public sealed class OptionsTests
     [InlineData("--port", "x")]
     [InlineData("--no-such-flag")]
     [InlineData("serve", "--max-num-seqs", "0", "--device", "abacus")]
-    [InlineData("inspect", "--bogus")]
+    [InlineData("inspect", "one", "two")]
     public async Task A_wrong_command_line_ends_with_2(params string[] args) => Assert.Equal(2, await CommandLine.RunAsync(args));
 
     [Fact]
