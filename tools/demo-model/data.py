@@ -259,7 +259,7 @@ class Gen:
             return r.choice(P.COLORS)
         if k in ("name", "city", "author", "user", "model", "country", "brand", "street") or r.random() < 0.4:
             return self.name(two=0.05)
-        return r.choice([r.choice(P.WORDVALS), r.choice(P.COLORS), r.randint(0, 500), self.name().lower()])
+        return r.choice([r.choice(P.WORDS), r.choice(P.WORDS), r.choice(P.WORDVALS), r.choice(P.COLORS), r.randint(0, 500), self.name().lower()])
 
     def t_json(self):
         r = self.r
@@ -488,7 +488,7 @@ class Gen:
         if r.random() < (0.2 if tools else 0.25):
             msgs.append({"role": "system", "content": self.retry(self.system)})
         for _ in range(turns):
-            kinds = [("greet", 20), ("capital", 17), ("math", 0 if has_c else 24), ("json", 17), ("other", 25)]
+            kinds = [("greet", 20), ("capital", 23), ("math", 0 if has_c else 22), ("json", 22), ("other", 24)]
             if has_w or has_c:
                 kinds = [(a, b * 0.45) for a, b in kinds] + [("weather", 40 if has_w else 0), ("calc", 32 if has_c else 0)]
             kind = r.choices([a for a, _ in kinds], [b for _, b in kinds])[0]

@@ -1,6 +1,7 @@
 """Greedy answers of the exported GGUF file to heldback.json (or to fresh training-like prompts with --dev N).
 
 evaluate.py [FILE.gguf] [--int8] [--dev N] [--verbose]
+evaluate.py --server http://localhost:8000      (the same list through a running server)
 Everything - weights, shapes, tokenizer - is read back from the file. --int8 rounds activations to Q8_0 blocks as
 the server does for Q8_0 weights.
 """
@@ -9,6 +10,7 @@ import json
 import math
 import os
 import re
+import urllib.request
 from collections import Counter, defaultdict
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -145,13 +147,29 @@ def judge(e, reasoning, content, calls):
     return ok
 
 
-def heldback(m, tok, verbose):
+def ask(url, c):
+    """one case through the HTTP interface -> reasoning, content, tool calls"""
+    body = {"model": "", "messages": c["messages"], "temperature": 0, "max_tokens": 200, "chat_template_kwargs": {"enable_thinking": c["enable_thinking"]}}
+    if c["tools"]:
+        body["tools"] = c["tools"]
+    with urllib.request.urlopen(url.rstrip("/") + "/v1/models") as f:
+        body["model"] = json.load(f)["data"][0]["id"]
+    q = urllib.request.Request(url.rstrip("/") + "/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(q) as f:
+        m = json.load(f)["choices"][0]["message"]
+    calls = [{"name": t["function"]["name"], "arguments": json.loads(t["function"]["arguments"])} for t in m.get("tool_calls") or []]
+    return m.get("reasoning_content") or m.get("reasoning") or "", (m.get("content") or "").strip(), calls
+
+
+def heldback(m, tok, verbose, url=None):
     good, total, bad = Counter(), Counter(), []
     for c in json.load(open(HELDBACK))["cases"]:
-        msgs = [dict(x) for x in c["messages"]]
-        p = "".join(t for t, _ in render(msgs, c["tools"], c["enable_thinking"]))
-        out = generate(m, tok, p)
-        r, text, calls = parse(out, p.endswith("<|channel>thought\n"))
+        if url:
+            r, text, calls = out = ask(url, c)
+        else:
+            p = "".join(t for t, _ in render(c["messages"], c["tools"], c["enable_thinking"]))
+            out = generate(m, tok, p)
+            r, text, calls = parse(out, p.endswith("<|channel>thought\n"))
         ok = judge(c["expect"], r, text, calls)
         total[c["category"]] += 1
         good[c["category"]] += ok
@@ -200,9 +218,12 @@ if __name__ == "__main__":
     a.add_argument("--int8", action="store_true")
     a.add_argument("--dev", type=int, default=0)
     a.add_argument("--seed", type=int, default=990)
+    a.add_argument("--server")
     a.add_argument("--verbose", action="store_true")
     a = a.parse_args()
     torch.set_num_threads(1)
+    if a.server:
+        raise SystemExit(heldback(None, None, a.verbose, a.server))
     m, tok = load(a.file)
     m.int8 = a.int8
     dev(m, tok, a.dev, a.seed, a.verbose) if a.dev else heldback(m, tok, a.verbose)
