@@ -34,7 +34,7 @@ internal static class ApplyTemplateEndpoint
         rendered = null;
         FieldReader fields = new(root);
         if (fields.Text("model") is { } name && !model.Serves(name)) return ApiError.UnknownModel(name);
-        rendered = PromptFields.Read(fields, model, allowMedia: true)?.Render(fields, model);
+        rendered = PromptFields.Read(fields, model, onlyShown: true)?.Render(fields, model);
         return fields.Error;
     }
 }

@@ -63,7 +63,7 @@ internal static class DerenderEndpoint
         string? state = fields.OneOf("prompt_state", "content", "thought_open");
         PromptState start = state == "thought_open" ? PromptState.ThoughtOpen : PromptState.Content;
         if (state is null && fields.TryGet("messages", out _))
-            start = PromptFields.Read(fields, model, allowMedia: true)?.Render(fields, model)?.EndState ?? start;
+            start = PromptFields.Read(fields, model, onlyShown: true)?.Render(fields, model)?.EndState ?? start;
         else if (fields.TryGet("tools", out JsonElement tools) && OpenAiToolReader(tools) is { } bad)
             fields.Fail(bad);
 

@@ -51,7 +51,7 @@ internal static class TokenizeEndpoint
         if (fields.TryGet("messages", out _))
         {
             bool withStrings = fields.Flag("return_token_strs", false);
-            RenderedPrompt? rendered = PromptFields.Read(fields, model, allowMedia: true)?.Render(fields, model);
+            RenderedPrompt? rendered = PromptFields.Read(fields, model, onlyShown: true)?.Render(fields, model);
             if (rendered is not null) result = new(rendered.Tokenize(model.Tokenizer), IsLlamaForm: false, withStrings);
             return fields.Error;
         }

@@ -36,7 +36,7 @@ internal static class ChatRequestReader
         bool parallel = fields.Flag("parallel_tool_calls", true);
         ReadUnsupported(fields);
 
-        PromptFields? prompt = PromptFields.Read(fields, model, allowMedia: false);
+        PromptFields? prompt = PromptFields.Read(fields, model, onlyShown: false);
         if (prompt is null) return fields.Error;
         IReadOnlyList<string> tools = prompt.ToolNames;
         if (IsToolChoiceNone(fields, tools)) sampling.Banned.Add(model.Tokenizer.Special.ToolCallStart);

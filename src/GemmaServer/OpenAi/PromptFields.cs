@@ -19,14 +19,21 @@ internal sealed class PromptFields
     public IReadOnlyList<string> ToolNames => [.. Prompt.Tools.Select(static t => t["function"]?["name"]?.Text ?? "")];
 
     /// <summary>Reads the fields; null when something is wrong, which then stands in <paramref name="fields"/>.</summary>
-    public static PromptFields? Read(FieldReader fields, ServedModel model, bool allowMedia)
+    /// <param name="fields">The request.</param>
+    /// <param name="model">The model asked for.</param>
+    /// <param name="onlyShown">
+    /// Whether the prompt is only looked at: media parts become placeholders, and with <c>chat_template_fixes</c> off the
+    /// messages may have any form the template takes.
+    /// </param>
+    public static PromptFields? Read(FieldReader fields, ServedModel model, bool onlyShown)
     {
-        bool? thinking = ReadThinking(fields, out bool? preserve);
+        bool fixes = fields.Flag("chat_template_fixes", true);
+        bool asTemplate = onlyShown && !fixes;
+        bool? thinking = ReadThinking(fields, out bool? preserve, asTemplate);
         bool continueFinal = fields.Flag("continue_final_message", false);
         bool? addGeneration = fields.Flag("add_generation_prompt");
         if (continueFinal && addGeneration == true)
             fields.Fail(ApiError.BadValue("continue_final_message", "it cannot be combined with 'add_generation_prompt'."));
-        bool fixes = fields.Flag("chat_template_fixes", true);
         if (fields.TryGet("chat_template", out _))
             fields.Fail(ApiError.UnsupportedParameter("chat_template", "The prompt format is built in."));
         if (fields.Error is not null) return null;
@@ -34,12 +41,13 @@ internal sealed class PromptFields
         fields.Root.TryGetProperty("messages", out JsonElement messages);
         fields.Root.TryGetProperty("tools", out JsonElement tools);
         if (messages.ValueKind == JsonValueKind.Null) messages = default;
-        if (OpenAiMessageReader.TryRead(messages, tools, out ChatConversation? conversation, allowMedia) is { } error)
+        if (OpenAiMessageReader.TryRead(messages, tools, out ChatConversation? conversation, allowMedia: onlyShown) is { } error
+            && (!asTemplate || (conversation = TemplateMessageReader.TryRead(messages, tools)) is null))
         {
             fields.Fail(new ApiError(error.Status, "invalid_request_error", error.Code, error.Message, error.Param));
             return null;
         }
-        if (continueFinal && conversation!.Messages[^1].Role != "assistant")
+        if (continueFinal && conversation!.Messages is not [.., { Role: "assistant" }])
         {
             fields.Fail(ApiError.BadValue("continue_final_message", "the last message is not an assistant message."));
             return null;
@@ -79,7 +87,7 @@ internal sealed class PromptFields
     }
 
     /// <summary>chat_template_kwargs wins over reasoning_effort; thinking is off unless asked for.</summary>
-    public static bool? ReadThinking(FieldReader fields, out bool? preserve)
+    public static bool? ReadThinking(FieldReader fields, out bool? preserve, bool asTemplate = false)
     {
         preserve = null;
         bool? thinking = fields.OneOf("reasoning_effort", "none", "minimal", "low", "medium", "high", "xhigh", "max") is { } effort ? effort != "none" : null;
@@ -88,8 +96,19 @@ internal sealed class PromptFields
         preserve = Kwarg("preserve_thinking");
         return thinking;
 
-        bool? Kwarg(string name) => kwargs.TryGetProperty(name, out JsonElement value) && value.ValueKind != JsonValueKind.Null
-            ? fields.Flag($"chat_template_kwargs.{name}", value)
-            : null;
+        bool? Kwarg(string name) => !kwargs.TryGetProperty(name, out JsonElement value) || value.ValueKind == JsonValueKind.Null ? null
+            : asTemplate ? IsTruthy(value)
+            : fields.Flag($"chat_template_kwargs.{name}", value);
+
+        // As Python has it: empty and zero are false.
+        static bool IsTruthy(JsonElement value) => value.ValueKind switch
+        {
+            JsonValueKind.False => false,
+            JsonValueKind.Number => value.GetDouble() != 0,
+            JsonValueKind.String => value.GetRawText().Length > 2,
+            JsonValueKind.Array => value.GetArrayLength() > 0,
+            JsonValueKind.Object => value.GetPropertyCount() > 0,
+            _ => true,
+        };
     }
 }
