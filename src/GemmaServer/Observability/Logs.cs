@@ -16,7 +16,8 @@ internal static partial class Logs
             // ASP.NET tells every request three times; our own lines tell it once.
             .MinimumLevel.Override("Microsoft.AspNetCore", options.LogLevel <= LogLevel.Debug ? LogEventLevel.Information : LogEventLevel.Warning)
             .Enrich.FromLogContext();
-        logs = options.LogFormat == LogFormat.Json
+        bool isJson = options.LogFormat == LogFormat.Json || (options.LogFormat == LogFormat.Auto && Console.IsOutputRedirected);
+        logs = isJson
             ? logs.WriteTo.Console(new JsonFormatter(renderMessage: true))
             : logs.WriteTo.Console(outputTemplate: "{Timestamp:HH:mm:ss.fff} {Level:u3} {Message:lj}{NewLine}{Exception}");
         return logs.CreateLogger();

@@ -61,6 +61,9 @@ public enum ReasoningField
 /// <summary>How log lines look.</summary>
 public enum LogFormat
 {
+    /// <summary>For people on a terminal, JSON everywhere else.</summary>
+    Auto,
+
     /// <summary>One JSON object a line.</summary>
     Json,
 
@@ -166,7 +169,7 @@ public sealed class ServerOptions
     [Flag("body-limit", "largest request body in bytes (suffix K, M, G)", Bytes = true), Range(1024L, 1L << 31)]
     public long BodyLimit { get; init; } = 32L << 20;
 
-    /// <summary>How log lines look: json or text. Default json.</summary>
+    /// <summary>How log lines look: auto, json or text. Default auto: text on a terminal, json everywhere else.</summary>
     [Flag("log-format", "how log lines look")]
     public LogFormat LogFormat { get; init; }
 
