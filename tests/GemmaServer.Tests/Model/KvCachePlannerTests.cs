@@ -37,6 +37,7 @@ public sealed class KvCachePlannerTests
             CheckpointsPublishedSizesTests.Published("E2B"), 0,
             new RunnerOptions(KvCacheType.F16, BlockSize: 16, KvCacheMemory: 64L << 30, Tokens, Conversations, MaxBatchTokens: 512), 128L << 30);
         long pool = plan.KvCache.PageBytes * plan.KvCache.PageCount;
+        Assert.Equal(18_744, plan.KvCache.PageCount);
         Assert.InRange(pool, paper, paper * 1.1);
 
         // At rest, with the last token computed, each of them holds this much.
