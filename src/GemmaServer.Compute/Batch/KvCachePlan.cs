@@ -34,14 +34,21 @@ public sealed record KvCachePlan(IReadOnlyList<KvGroup> Groups, long PageBytes, 
     /// Most pages that one sequence of <paramref name="tokens"/> positions holds at once, when at most
     /// <paramref name="chunk"/> rows are computed in a step: a sliding group keeps its window, the chunk and a page's worth of slack.
     /// </summary>
-    public int PagesForSequence(int tokens, int chunk)
+    public int PagesForSequence(int tokens, int chunk) => (int)PagesForSequences(1, tokens, chunk);
+
+    /// <summary>
+    /// Most pages that <paramref name="count"/> sequences of <paramref name="tokens"/> positions hold at once, when at most
+    /// <paramref name="rows"/> rows of them all are computed in a step: each keeps its windows, but they share the step's rows.
+    /// </summary>
+    public long PagesForSequences(int count, int tokens, int rows)
     {
-        int pages = 0;
+        long pages = 0;
         foreach (KvGroup g in Groups)
         {
-            int all = (tokens + g.TokensPerPage - 1) / g.TokensPerPage;
-            int live = g.Window == 0 ? all : Math.Min(all, (g.Window - 1 + chunk + g.TokensPerPage - 1) / g.TokensPerPage + 1);
-            pages += live;
+            long perPage = g.TokensPerPage, all = count * ((tokens + perPage - 1) / perPage);
+            // Each sequence may begin and end within a page; the sum of the rounded-up parts is at most this.
+            long live = (count * (g.Window - 1 + perPage - 1) + rows) / perPage + count;
+            pages += g.Window == 0 ? all : Math.Min(all, live);
         }
         return pages;
     }

@@ -47,10 +47,6 @@ public sealed unsafe class CpuDevice : IComputeDevice
     /// <inheritdoc/>
     public bool IsAsynchronous => false;
 
-    /// <summary>Bytes of one head's key or value at one position.</summary>
-    /// <exception cref="ArgumentException">The type cannot hold a head of that size.</exception>
-    public static int KvRowBytes(KvCacheType type, int headDim) => CpuKvCache.RowBytes(type, headDim);
-
     /// <inheritdoc/>
     public DeviceTensor CreateTensor(int rows, int columns) => new CpuTensor(rows, columns);
 
@@ -89,7 +85,7 @@ public sealed unsafe class CpuDevice : IComputeDevice
     /// <inheritdoc/>
     public void Reserve(int maxBatchTokens, int maxSequences, int vocabularySize)
     {
-        _step.Reserve(maxBatchTokens, maxSequences, _workers.Threads, Math.Max(_widestHead, 1));
+        _step.Reserve(maxBatchTokens, maxSequences, _workers.Threads, NormRopeStoreJob<KvF32>.ScratchFloats(_widestHead));
         _attention.Reserve(_workers.Threads, CpuStep.RowsPerAttentionItem * _mostHeads, _widestHead);
         foreach (Rope rope in _ropes) rope.Reserve(maxBatchTokens);
         _head.Reserve(LogitRows, maxBatchTokens, vocabularySize);
@@ -163,7 +159,7 @@ public sealed unsafe class CpuDevice : IComputeDevice
         _matMul.MultiplyGated(Tensor(x).Input(_step.RowCount), Weights(gateUp), 0, gateUp.Rows / 2, gateUp.Rows / 2, Tensor(y).All, y.Columns);
 
     /// <inheritdoc/>
-    public void NormRopeStore(AttentionPlan plan, DeviceVector qNorm, DeviceVector? kNorm, DeviceTensor qkv, DeviceKvCache cache)
+    public void NormRopeStore(AttentionPlan plan, DeviceVector qNorm, DeviceVector kNorm, DeviceTensor qkv, DeviceKvCache cache)
     {
         switch (cache.Plan.Type)
         {
@@ -218,11 +214,11 @@ public sealed unsafe class CpuDevice : IComputeDevice
         foreach (Rope rope in _ropes) rope.Dispose();
     }
 
-    private void NormRopeStore<TKv>(AttentionPlan plan, DeviceVector qNorm, DeviceVector? kNorm, DeviceTensor qkv, DeviceKvCache cache)
+    private void NormRopeStore<TKv>(AttentionPlan plan, DeviceVector qNorm, DeviceVector kNorm, DeviceTensor qkv, DeviceKvCache cache)
         where TKv : struct, IKvFormat
     {
         NormRopeStoreJob<TKv> job = new(
-            plan, _step, _ropes[plan.Rope], Values(qNorm), kNorm is null ? null : Values(kNorm), _epsilon, Tensor(qkv), (CpuKvCache)cache);
+            plan, _step, _ropes[plan.Rope], Values(qNorm), Values(kNorm), _epsilon, Tensor(qkv), (CpuKvCache)cache);
         _workers.Run(ref job, _step.RowCount);
     }
 

@@ -56,9 +56,13 @@ public abstract class DeviceKvCache(KvCachePlan plan) : IDisposable
 /// <param name="KvIndex">Place of that layer in its group.</param>
 /// <param name="OwnsKv">Whether this layer computes and stores keys and values.</param>
 /// <param name="ValueIsKey">Whether values are the raw keys (no v projection).</param>
+/// <param name="KeyDim">Elements of a key in the cache that is read: all, or those that rotate; see <see cref="KvLayout.KeyDim"/>.</param>
 public sealed record AttentionPlan(
-    int HeadCount, int KvHeadCount, int HeadDim, int Window, int Rope, int KvGroup, int KvIndex, bool OwnsKv, bool ValueIsKey)
+    int HeadCount, int KvHeadCount, int HeadDim, int Window, int Rope, int KvGroup, int KvIndex, bool OwnsKv, bool ValueIsKey, int KeyDim)
 {
+    /// <summary>Whether the cache holds values and the rotated part of the keys only, so that queries take the key norm on.</summary>
+    public bool IsCompact => KeyDim < HeadDim;
+
     /// <summary>Elements of the query part of a QKV row.</summary>
     public int QueryWidth => HeadCount * HeadDim;
 

@@ -73,9 +73,11 @@ public interface IComputeDevice : IDisposable
 
     /// <summary>
     /// On <paramref name="qkv"/> rows (q | k | v): q = rope(RMS(q; qNorm)) in place; where the layer owns its cache
-    /// k = rope(RMS(k; kNorm)) and v = RMS(v) (the raw k where values are keys) go into the pages.
+    /// k = rope(RMS(k; kNorm)) and v = RMS(v) (the raw k where values are keys) go into the pages. Where these are compact
+    /// (<see cref="AttentionPlan.IsCompact"/>) q is left in the form that <see cref="Attend"/> compares with them.
+    /// <paramref name="kNorm"/> is that of the layer whose cache is read.
     /// </summary>
-    void NormRopeStore(AttentionPlan plan, DeviceVector qNorm, DeviceVector? kNorm, DeviceTensor qkv, DeviceKvCache cache);
+    void NormRopeStore(AttentionPlan plan, DeviceVector qNorm, DeviceVector kNorm, DeviceTensor qkv, DeviceKvCache cache);
 
     /// <summary>heads = softmax(q·Kᵀ)·V over the keys each row sees; no score scale (spec §0.1).</summary>
     void Attend(AttentionPlan plan, DeviceTensor qkv, DeviceKvCache cache, DeviceTensor heads);

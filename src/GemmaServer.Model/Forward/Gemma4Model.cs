@@ -75,7 +75,7 @@ public sealed class Gemma4Model : IDisposable
 
         // 2.4 attention
         _device.MatMul(_normed, w.Qkv, _qkv[index]);
-        _device.NormRopeStore(plan, w.QueryNorm, w.KeyNorm, _qkv[index], _cache);
+        _device.NormRopeStore(plan, w.QueryNorm, _weights.Layers[_config.Layers[index].KvSource].KeyNorm!, _qkv[index], _cache);
         _device.Attend(plan, _qkv[index], _cache, _heads);
         _device.MatMul(_heads, w.Output, _delta);
         _device.AddNorm(_x, _delta, w.PostAttentionNorm, 1f, w.PreFeedForwardNorm, _normed);
@@ -127,7 +127,7 @@ public sealed class Gemma4Model : IDisposable
             int place = kv.Groups[group].Layers.TakeWhile(i => i != l.KvSource).Count();
             return new AttentionPlan(
                 config.HeadCount, config.Layers[l.KvSource].KvHeadCount, l.HeadDim, l.IsSliding ? config.SlidingWindow : 0,
-                Rope(l), group, place, l.OwnsKv, l.ValueIsKey);
+                Rope(l), group, place, l.OwnsKv, l.ValueIsKey, KvCachePlanner.KeyDim(config, config.Layers[l.KvSource], kv.Type));
         })];
     }
 }

@@ -24,7 +24,7 @@ public static class KvCachePlanner
         foreach (LayerConfig[] chunk in sliding.Chunk(perGroup)) groups.Add((chunk, config.SlidingWindow));
         if (global.Count > 0) groups.Add((global, 0));
 
-        long[] bytes = [.. groups.Select(g => g.Layers.Sum(l => BytesPerToken(l, type)))];
+        long[] bytes = [.. groups.Select(g => g.Layers.Sum(l => BytesPerToken(config, l, type)))];
         long pageBytes = bytes.Max() * blockSize;
         // Multiples of 64 keep every page aligned for vector loads.
         pageBytes = (pageBytes + 63) / 64 * 64;
@@ -34,7 +34,11 @@ public static class KvCachePlanner
             pageBytes, 0, type);
     }
 
+    /// <summary>Elements of a key that <paramref name="owner"/>, a layer with a cache of its own, stores; see <see cref="KvLayout"/>.</summary>
+    public static int KeyDim(ModelConfig config, LayerConfig owner, KvCacheType type) =>
+        KvLayout.KeyDim(type, owner.HeadDim, owner.ValueIsKey, RopeFrequencies.For(config, owner).AsSpan().TrimEnd(0f).Length);
+
     /// <summary>Bytes that one position takes in one layer: keys and values of all heads.</summary>
-    public static long BytesPerToken(LayerConfig layer, KvCacheType type) =>
-        2L * layer.KvHeadCount * CpuDevice.KvRowBytes(type, layer.HeadDim);
+    public static long BytesPerToken(ModelConfig config, LayerConfig owner, KvCacheType type) =>
+        KvLayout.BytesPerToken(type, owner.KvHeadCount, owner.HeadDim, KeyDim(config, owner, type));
 }

@@ -41,7 +41,7 @@ public sealed record RunnerPlan(
         long budget = options.KvCacheMemory ?? (long)(free * DefaultKvShare);
         long pages = Math.Min(budget / shape.PageBytes, int.MaxValue);
         // More than every slot at full length is never used.
-        long full = (long)shape.PagesForSequence(wanted, options.MaxBatchTokens) * options.MaxSequences;
+        long full = shape.PagesForSequences(options.MaxSequences, wanted, options.MaxBatchTokens);
         pages = Math.Min(pages, full);
 
         int length = LongestThatFits(shape, wanted, options.MaxBatchTokens, pages);

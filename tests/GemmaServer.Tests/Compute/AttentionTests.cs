@@ -47,9 +47,9 @@ public unsafe class AttentionTests
     private static float[][] Run(float[][] rows, int window, KvCacheType type, int[] chunks, int threads)
     {
         int pages = (Length + TokensPerPage - 1) / TokensPerPage;
-        long bytes = 2L * KvHeads * CpuDevice.KvRowBytes(type, Dim);
+        long bytes = KvLayout.BytesPerToken(type, KvHeads, Dim, Dim);
         KvCachePlan plan = new([new KvGroup([0], window, TokensPerPage, bytes)], (bytes * TokensPerPage + 63) / 64 * 64, pages, type);
-        AttentionPlan shape = new(Heads, KvHeads, Dim, window, 0, 0, 0, OwnsKv: true, ValueIsKey: false);
+        AttentionPlan shape = new(Heads, KvHeads, Dim, window, 0, 0, 0, OwnsKv: true, ValueIsKey: false, KeyDim: Dim);
         using CpuDevice device = new(threads, ActivationType.F32);
         device.AddRope(new float[Dim / 2]); // no rotation: it has its own test
         using DeviceKvCache cache = device.CreateKvCache(plan, _ => shape);

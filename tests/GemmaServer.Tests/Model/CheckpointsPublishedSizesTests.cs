@@ -52,6 +52,9 @@ public sealed class CheckpointsPublishedSizesTests
         },
     };
 
+    /// <summary>The resolved configuration of a published size.</summary>
+    internal static ModelConfig Published(string size) => ConfigOf((string)Sizes.Single(s => (string)s[0] == size)[1]);
+
     private static ModelConfig ConfigOf(string settings)
     {
         string pattern = string.Join(',', Enumerable.Range(0, 35).Select(i => i % 5 == 4 ? "\"full_attention\"" : "\"sliding_attention\""));

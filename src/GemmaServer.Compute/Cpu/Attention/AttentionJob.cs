@@ -54,7 +54,9 @@ internal readonly unsafe struct AttentionJob<TKv>(
             float* y = heads.Row(firstRow + query / headsHere) + (firstHead + query % headsHere) * dim;
             float inverse = 1f / sum[query];
             float* o = outputs + (long)query * dim;
-            for (int i = 0; i < dim; i++) y[i] = o[i] * inverse;
+            for (int i = 0; i < dim; i++) o[i] *= inverse;
+            if (plan.IsCompact) new CompactRow(dim, plan.KeyDim).RestoreOutput(new(o, dim), new(y, dim));
+            else new ReadOnlySpan<float>(o, dim).CopyTo(new(y, dim));
         }
     }
 
@@ -62,7 +64,7 @@ internal readonly unsafe struct AttentionJob<TKv>(
     private void LoadTile(ReadOnlySpan<int> pages, int kvHead, int from, int to, int worker, float** keys, float** values)
     {
         int dim = plan.HeadDim, tokensPerPage = cache.Plan.Groups[plan.KvGroup].TokensPerPage;
-        int rowBytes = TKv.RowBytes(dim);
+        int rowLength = plan.IsCompact ? new CompactRow(dim, plan.KeyDim).Length : dim, rowBytes = TKv.RowBytes(rowLength);
         long headBytes = (long)tokensPerPage * rowBytes, valueOffset = plan.KvHeadCount * headBytes;
         float* decoded = scratch.Decoded(worker);
         for (int position = from; position < to;)
@@ -72,8 +74,9 @@ internal readonly unsafe struct AttentionJob<TKv>(
             for (int i = 0; i < run; i++, k += rowBytes, position++)
             {
                 int at = position - from;
-                keys[at] = TKv.Load(k, dim, decoded + (long)at * 2 * dim);
-                values[at] = TKv.Load(k + valueOffset, dim, decoded + ((long)at * 2 + 1) * dim);
+                keys[at] = TKv.Load(k, rowLength, decoded + (long)at * 2 * dim);
+                // A compact row is key and value at once.
+                values[at] = plan.IsCompact ? keys[at] + plan.KeyDim : TKv.Load(k + valueOffset, dim, decoded + ((long)at * 2 + 1) * dim);
             }
         }
     }

@@ -5,7 +5,8 @@ namespace GemmaServer.Compute;
 /// <code>
 /// | layer 0: K head 0 [tokens][dim] | K head 1 | … | V head 0 [tokens][dim] | V head 1 | … | layer 1 | … |
 /// </code>
-/// A head's keys of one page are contiguous, so that attention reads them as one stream.
+/// A head's keys of one page are contiguous, so that attention reads them as one stream. A compact layer has one such stream
+/// of <see cref="CompactRow"/>s for each head instead of two.
 /// </summary>
 internal sealed unsafe class CpuKvCache : DeviceKvCache
 {
@@ -24,7 +25,7 @@ internal sealed unsafe class CpuKvCache : DeviceKvCache
             {
                 AttentionPlan shape = layerShape(group.Layers[i]);
                 _layerOffsets[g][i] = offset;
-                offset += 2L * shape.KvHeadCount * group.TokensPerPage * RowBytes(plan.Type, shape.HeadDim);
+                offset += group.TokensPerPage * KvLayout.BytesPerToken(plan.Type, shape.KvHeadCount, shape.HeadDim, shape.KeyDim);
             }
             if (offset > plan.PageBytes)
                 throw new ArgumentException($"KV group {g} needs {offset} bytes a page, the plan gives {plan.PageBytes}.");
@@ -32,18 +33,7 @@ internal sealed unsafe class CpuKvCache : DeviceKvCache
         _pages = new AlignedBuffer(plan.PageBytes * plan.PageCount);
     }
 
-    /// <summary>Bytes of one head's key or value at one position.</summary>
-    public static int RowBytes(KvCacheType type, int dim) => type switch
-    {
-        KvCacheType.F32 => KvF32.RowBytes(dim),
-        KvCacheType.F16 => KvF16.RowBytes(dim),
-        KvCacheType.BF16 => KvBF16.RowBytes(dim),
-        KvCacheType.Q8_0 when dim % 32 == 0 => KvQ8.RowBytes(dim),
-        KvCacheType.Q8_0 => throw new ArgumentException($"A q8_0 KV cache needs head dimensions in multiples of 32, not {dim}."),
-        _ => throw new ArgumentOutOfRangeException(nameof(type)),
-    };
-
-    /// <summary>First byte of a layer's keys in a page.</summary>
+    /// <summary>First byte of a layer's rows in a page.</summary>
     public byte* Layer(int page, int group, int index) => _pages.Pointer + page * Plan.PageBytes + _layerOffsets[group][index];
 
     public override void Dispose() => _pages.Dispose();
