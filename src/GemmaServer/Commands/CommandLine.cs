@@ -28,6 +28,9 @@ internal static class CommandLine
         serve.SetAction((parsed, cancellation) => ServeCommand.RunAsync(Read(parsed, flags, out List<string> mistakes), mistakes, cancellation));
         root.Subcommands.Add(serve);
         root.Subcommands.Add(InspectCommand.Create());
+        root.Subcommands.Add(MakeRandomCommand.Create());
+        root.Subcommands.Add(BenchCommand.Create());
+        root.Subcommands.Add(BenchServeCommand.Create());
 
         ParseResult result = root.Parse(args);
         if (result.Errors.Count == 0 || result.Action is System.CommandLine.Help.HelpAction) return await result.InvokeAsync(new InvocationConfiguration { ProcessTerminationTimeout = null });
