@@ -7,16 +7,24 @@ internal sealed class BlockAllocator
 {
     private readonly KvGroup[] _groups;
     private readonly KvBlockPool _pool;
-    private readonly bool[] _seen;      // scratch of the integrity check, which runs whenever the engine goes idle
+    private readonly PrefixCache _cache;
+    private readonly int[] _seen;       // scratch of the integrity check, which runs whenever the engine goes idle
 
-    public BlockAllocator(KvCachePlan plan)
+    /// <param name="plan">Groups and pages.</param>
+    /// <param name="windowShare">Share of the pages that may keep windows of past prompts and turns.</param>
+    public BlockAllocator(KvCachePlan plan, double windowShare = 0)
     {
         _groups = [.. plan.Groups];
         _pool = new KvBlockPool(plan.PageCount);
-        _seen = new bool[plan.PageCount];
+        _cache = new PrefixCache(_groups, _pool, (int)(plan.PageCount * windowShare));
+        _seen = new int[plan.PageCount];
     }
 
-    public int FreePages => _pool.FreePages;
+    /// <summary>Pages that can be taken: free ones, and cached ones that nobody holds.</summary>
+    public int FreePages => _pool.FreePages + _cache.Evictable;
+
+    /// <summary>Tokens between two hashes of a sequence that takes part in the prefix cache.</summary>
+    public int HashUnit => _cache.Unit;
 
     public BlockTable NewTable() => new(_groups.Length);
 
@@ -48,7 +56,7 @@ internal sealed class BlockAllocator
     {
         int before = FreePages;
         for (int g = 0; g < _groups.Length; g++)
-            for (int missing = Pages(g, end) - blocks.Count(g); missing > 0; missing--) blocks.Add(g, _pool.Take());
+            for (int missing = Pages(g, end) - blocks.Count(g); missing > 0; missing--) blocks.Add(g, Take());
         return before - FreePages;
     }
 
@@ -59,7 +67,7 @@ internal sealed class BlockAllocator
     /// </summary>
     public int ReleaseLeftWindow(BlockTable blocks, int committed)
     {
-        int before = FreePages;
+        int released = 0;
         for (int g = 0; g < _groups.Length; g++)
         {
             KvGroup group = _groups[g];
@@ -68,21 +76,48 @@ internal sealed class BlockAllocator
             // Page i ends at (i + 1) · T − 1 ≤ committed − W  ⇔  i + 1 ≤ (committed − W + 1) / T.
             int leaving = Math.Max(0, committed - group.Window + 1) / group.TokensPerPage;
             ReadOnlySpan<int> pages = blocks.Pages(g);
-            for (int i = leaving - 1; i >= 0 && pages[i] != BlockTable.Released; i--) _pool.Return(blocks.Release(g, i));
+            for (int i = leaving - 1; i >= 0 && pages[i] != BlockTable.Released; i--)
+            {
+                Return(blocks.Release(g, i));
+                released++;
+            }
         }
-        return FreePages - before;
+        return released;
     }
 
-    /// <summary>Gives back all pages.</summary>
+    /// <summary>Gives back all pages, the last ones first: a prefix is worth more than what follows it.</summary>
     public void ReleaseAll(BlockTable blocks)
     {
         for (int g = 0; g < _groups.Length; g++)
-            foreach (int page in blocks.Pages(g))
-                if (page != BlockTable.Released) _pool.Return(page);
+        {
+            ReadOnlySpan<int> pages = blocks.Pages(g);
+            for (int i = pages.Length - 1; i >= 0; i--)
+                if (pages[i] != BlockTable.Released) Return(pages[i]);
+        }
         blocks.Clear();
     }
 
-    /// <summary>Free + held = all over these tables, and no page in two places.</summary>
+    /// <summary>Fills an empty table with pages of the longest known prefix, of at most <paramref name="limit"/> tokens, and returns its length.</summary>
+    /// <param name="hashes">Names of the sequence's prefixes.</param>
+    /// <param name="limit">Most tokens to find.</param>
+    /// <param name="blocks">The table.</param>
+    /// <param name="pages">How many pages the table holds then.</param>
+    public int Adopt(TokenHashes hashes, int limit, BlockTable blocks, out int pages)
+    {
+        int length = _cache.Adopt(hashes, limit, blocks);
+        pages = 0;
+        for (int g = 0; g < _groups.Length; g++) pages += blocks.Count(g) - blocks.Pages(g).Count(BlockTable.Released);
+        return length;
+    }
+
+    /// <summary>Makes the pages that became full between two committed positions known to others.</summary>
+    public void AddToCache(TokenHashes hashes, BlockTable blocks, int from, int to, int promptLength) =>
+        _cache.Add(hashes, blocks, from, to, promptLength);
+
+    /// <inheritdoc cref="PrefixCache.KeepWindows"/>
+    public void KeepWindows(TokenHashes hashes, int position) => _cache.KeepWindows(hashes, position);
+
+    /// <summary>Free + held + cached = all over these tables, and no page in two places but those that the cache shares.</summary>
     /// <exception cref="InvalidOperationException">It is not so.</exception>
     public void CheckIntegrity(ReadOnlySpan<BlockTable> tables)
     {
@@ -93,11 +128,24 @@ internal sealed class BlockAllocator
                 foreach (int page in table.Pages(g))
                 {
                     if (page == BlockTable.Released) continue;
-                    if (_seen[page]) throw new InvalidOperationException($"Page {page} is in two places.");
-                    _seen[page] = true;
-                    held++;
+                    if (_seen[page]++ == 0) held++;
+                    else if (!_cache.IsNamed(page)) throw new InvalidOperationException($"Page {page} is in two places.");
                 }
-        _pool.CheckIntegrity(held);
+        for (int page = 0; page < _seen.Length; page++)
+            if (_seen[page] != _pool.Holders(page)) throw new InvalidOperationException($"Page {page} has {_seen[page]} holders, not {_pool.Holders(page)}.");
+        _cache.CheckIntegrity();
+        _pool.CheckIntegrity(held, _cache.Evictable);
+    }
+
+    private int Take()
+    {
+        if (_pool.FreePages == 0) _cache.EvictOne();
+        return _pool.Take();
+    }
+
+    private void Return(int page)
+    {
+        if (_pool.LetGo(page) && !_cache.TryKeep(page)) _pool.Free(page);
     }
 
     private int Pages(int group, int positions) => (positions + _groups[group].TokensPerPage - 1) / _groups[group].TokensPerPage;

@@ -42,7 +42,7 @@ internal sealed class Committer(Scheduler scheduler, EngineMetrics metrics, Time
     private void Commit(Sequence sequence, in SequenceSlice slice, StepResult result, int index)
     {
         sequence.Computed += slice.QueryLength;
-        scheduler.ReleaseLeftWindow(sequence);
+        scheduler.Advanced(sequence);
         if (slice.PromptLogprobs >= 0) KeepPromptLogprobs(sequence, slice, result.PromptLogprobs(index));
 
         ReadOnlySpan<int> tokens = result.Tokens(index);

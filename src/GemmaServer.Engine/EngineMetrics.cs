@@ -17,6 +17,8 @@ public sealed class EngineMetrics
     private long _rows;
     private long _failures;
     private long _rejected;
+    private long _prefixQueries;
+    private long _prefixHits;
 
     internal EngineMetrics(int totalPages)
     {
@@ -30,7 +32,7 @@ public sealed class EngineMetrics
     /// <summary>Sequences being computed, as of the last step.</summary>
     public int Running => Volatile.Read(ref _running);
 
-    /// <summary>Pages of the KV pool that nobody holds, as of the last step.</summary>
+    /// <summary>Pages of the KV pool that nobody holds, cached ones included, as of the last step.</summary>
     public int FreePages => Volatile.Read(ref _freePages);
 
     /// <summary>Pages of the KV pool.</summary>
@@ -38,6 +40,12 @@ public sealed class EngineMetrics
 
     /// <summary>Prompt tokens of all requests that were admitted; recomputation after a preemption does not count again.</summary>
     public long PromptTokens => Volatile.Read(ref _promptTokens);
+
+    /// <summary>Prompt tokens looked up in the prefix cache, once for each request that uses it.</summary>
+    public long PrefixCacheQueries => Volatile.Read(ref _prefixQueries);
+
+    /// <summary>Those of them that were found.</summary>
+    public long PrefixCacheHits => Volatile.Read(ref _prefixHits);
 
     /// <summary>Tokens handed out.</summary>
     public long GeneratedTokens => Volatile.Read(ref _generatedTokens);
@@ -67,6 +75,12 @@ public sealed class EngineMetrics
 
     // Only the engine thread writes below.
     internal void AddPromptTokens(int count) => Volatile.Write(ref _promptTokens, _promptTokens + count);
+
+    internal void AddPrefixQuery(int tokens, int hits)
+    {
+        Volatile.Write(ref _prefixQueries, _prefixQueries + tokens);
+        Volatile.Write(ref _prefixHits, _prefixHits + hits);
+    }
 
     internal void AddGeneratedToken() => Volatile.Write(ref _generatedTokens, _generatedTokens + 1);
 

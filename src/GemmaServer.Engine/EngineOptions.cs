@@ -17,6 +17,15 @@ public sealed class EngineOptions
     /// <summary>Requests that may wait for a place; one more is refused at once. Default 1024: four full batches.</summary>
     [Range(1, 1 << 20)] public int MaxQueue { get; init; } = 1024;
 
+    /// <summary>Whether pages of earlier requests serve later ones that begin with the same tokens.</summary>
+    public bool PrefixCaching { get; init; } = true;
+
+    /// <summary>
+    /// Share of the pool that may hold sliding windows of past prompts and turns, so that conversations can go on there.
+    /// Default a half: such a window takes several times the pages of the global layers over the same tokens.
+    /// </summary>
+    [Range(0.0, 1.0)] public double CachedWindowShare { get; init; } = 0.5;
+
     /// <summary>Told of every failure that the engine survived, on the engine thread. What it throws is ignored.</summary>
     public Action<Exception>? OnError { get; init; }
 

@@ -30,6 +30,9 @@ public sealed class Generation
     /// <summary>Tokens in the prompt.</summary>
     public int PromptTokens { get; }
 
+    /// <summary>Those of them that came from the prefix cache when it was first admitted. Known before the first event.</summary>
+    public int CachedTokens { get; internal set; }
+
     /// <summary>Tokens handed out so far.</summary>
     public int GeneratedTokens { get; private set; }
 

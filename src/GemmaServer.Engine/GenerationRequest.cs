@@ -24,8 +24,17 @@ public sealed class GenerationRequest
     /// <summary>Ends the answer when a stop string appears in visible text; null when there is none.</summary>
     public StopMatcher? Stop { get; init; }
 
-    /// <summary>−1: none; n ≥ 0: the logprob of every prompt token and the n best at its place.</summary>
+    /// <summary>−1: none; n ≥ 0: the logprob of every prompt token and the n best at its place; such a request does not use the prefix cache.</summary>
     public int PromptLogprobs { get; init; } = -1;
+
+    /// <summary>Requests share cached prefixes only with those of the same salt; null is shared among all that have none.</summary>
+    public string? CacheSalt { get; init; }
+
+    /// <summary>
+    /// Prompt tokens that the conversation's next turn is likely to repeat: those before the generation prompt. The prefix
+    /// cache keeps the sliding windows there. Null: the whole prompt.
+    /// </summary>
+    public int? CacheBoundary { get; init; }
 
     /// <summary>When the request must have left the queue; null waits for ever.</summary>
     public TimeSpan? QueueTimeout { get; init; }

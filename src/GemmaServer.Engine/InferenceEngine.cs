@@ -49,7 +49,7 @@ public sealed class InferenceEngine : IDisposable
         if (sequences < 1) throw new ArgumentException("At least one sequence and one row must fit into a step.", nameof(options));
 
         Metrics = new EngineMetrics(runner.KvCache.PageCount);
-        _scheduler = new Scheduler(runner, sequences, rows, Metrics, options.Time, Report);
+        _scheduler = new Scheduler(runner, sequences, rows, options.CachedWindowShare, Metrics, options.Time, Report);
         _committer = new Committer(_scheduler, Metrics, options.Time, Report);
         _steps = [new ScheduledStep(rows, sequences), new ScheduledStep(rows, sequences)];
     }
@@ -81,6 +81,7 @@ public sealed class InferenceEngine : IDisposable
             throw new ArgumentException($"A prompt of {request.Prompt.Length} tokens; it must have 1 to {MaxModelLength}.", nameof(request));
 
         int maxTokens = Math.Clamp(request.MaxTokens, 0, MaxModelLength - request.Prompt.Length);
+        TokenHashes? hashes = Hash(request, maxTokens);
         long now = _options.Time.GetTimestamp();
         generation = null;
         lock (_submitting)
@@ -93,7 +94,7 @@ public sealed class InferenceEngine : IDisposable
             }
 
             Generation accepted = new(request, maxTokens, now);
-            Sequence sequence = new(request, maxTokens, endsWith, accepted, Deadline(request, now));
+            Sequence sequence = new(request, maxTokens, endsWith, accepted, Deadline(request, now), hashes);
             accepted.OnCancel(() => Cancel(sequence));
             Metrics.AddWaiting(1);
             _inbox.Enqueue(sequence);
@@ -299,6 +300,15 @@ public sealed class InferenceEngine : IDisposable
         {
             // A log that fails must not take the engine with it.
         }
+    }
+
+    /// <summary>Names the prompt's prefixes here, on the caller's thread; null for a request that does not use the prefix cache.</summary>
+    private TokenHashes? Hash(GenerationRequest request, int maxTokens)
+    {
+        if (!_options.PrefixCaching || request.PromptLogprobs >= 0) return null;
+        TokenHashes hashes = new(_scheduler.HashUnit, request.CacheSalt, request.Prompt.Length + Math.Min(maxTokens, Sequence.FirstOutputRoom));
+        hashes.Extend(request.Prompt);
+        return hashes;
     }
 
     private long Deadline(GenerationRequest request, long now)

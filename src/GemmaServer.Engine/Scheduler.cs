@@ -33,13 +33,14 @@ internal sealed class Scheduler
     /// <param name="runner">Opens and closes slots; its steps are launched by the engine.</param>
     /// <param name="maxSequences">Slots to use.</param>
     /// <param name="chunk">Most rows of one sequence in a step.</param>
+    /// <param name="windowShare">Share of the pages that may keep windows of past prompts and turns.</param>
     /// <param name="metrics">Where to count.</param>
     /// <param name="time">Clock of the deadlines.</param>
     /// <param name="report">Told of failures.</param>
-    public Scheduler(IModelRunner runner, int maxSequences, int chunk, EngineMetrics metrics, TimeProvider time, Action<Exception> report)
+    public Scheduler(IModelRunner runner, int maxSequences, int chunk, double windowShare, EngineMetrics metrics, TimeProvider time, Action<Exception> report)
     {
         _runner = runner;
-        _blocks = new BlockAllocator(runner.KvCache);
+        _blocks = new BlockAllocator(runner.KvCache, windowShare);
         _metrics = metrics;
         _time = time;
         _report = report;
@@ -58,6 +59,8 @@ internal sealed class Scheduler
     public int Running => _running.Count;
 
     public int FreePages => _blocks.FreePages;
+
+    public int HashUnit => _blocks.HashUnit;
 
     public bool IsIdle => _running.Count == 0 && _queue.Count == 0;
 
@@ -124,9 +127,19 @@ internal sealed class Scheduler
         if (sequence.State == SequenceState.Finished && sequence.StepsInFlight == 0) Release(sequence);
     }
 
-    /// <summary>Gives back the pages that the committed position has left.</summary>
-    public void ReleaseLeftWindow(Sequence sequence) =>
+    /// <summary>After rows were committed: shows the pages that became full to others, and gives back those that left the window.</summary>
+    public void Advanced(Sequence sequence)
+    {
+        if (sequence.Hashes is { } hashes)
+        {
+            int shown = sequence.Shown;
+            hashes.Extend(sequence.Tokens[..sequence.Computed]);
+            _blocks.AddToCache(hashes, sequence.Blocks!, shown, sequence.Computed, sequence.PromptLength);
+            sequence.Shown = sequence.Computed;
+            if (shown < sequence.CacheBoundary && sequence.CacheBoundary <= sequence.Computed) _blocks.KeepWindows(hashes, sequence.CacheBoundary);
+        }
         sequence.PagesHeld -= _blocks.ReleaseLeftWindow(sequence.Blocks!, sequence.Computed);
+    }
 
     /// <summary>Ends a sequence without a token.</summary>
     public void Finish(Sequence sequence, FinishReason reason) => Finish(sequence, new TokenEvent(-1, float.NaN, null, reason));
@@ -246,6 +259,7 @@ internal sealed class Scheduler
         sequence.PrefillEnd = sequence.Count;
         sequence.State = SequenceState.Running;
         _running.Add(sequence);
+        Adopt(sequence);
 
         if (sequence.Generation.AdmittedAt == 0) _metrics.AddPromptTokens(sequence.PromptLength);
         sequence.Generation.Admitted(_time.GetTimestamp());
@@ -260,6 +274,19 @@ internal sealed class Scheduler
         }
     }
 
+    /// <summary>Gives a sequence what others computed of its beginning. Its last known token is always computed: a sample comes from there.</summary>
+    private void Adopt(Sequence sequence)
+    {
+        if (sequence.Hashes is not { } hashes) return;
+        hashes.Extend(sequence.Tokens);
+        int found = _blocks.Adopt(hashes, sequence.Count - 1, sequence.Blocks!, out int pages);
+        sequence.Computed = sequence.Shown = found;
+        sequence.PagesHeld = pages;
+        if (sequence.Generation.AdmittedAt != 0) return;
+        sequence.Generation.CachedTokens = found;
+        _metrics.AddPrefixQuery(sequence.PromptLength, found);
+    }
+
     /// <summary>Takes everything from a sequence but its tokens; it comes first in the queue, being older than all that wait there.</summary>
     private void Preempt(Sequence sequence)
     {
@@ -267,7 +294,7 @@ internal sealed class Scheduler
         if (_running.Count == 1) throw new InvalidOperationException("The KV pool is too small for a single sequence.");
         _running.Remove(sequence);
         Release(sequence);
-        sequence.Computed = 0;
+        sequence.Computed = sequence.Shown = 0;
         sequence.State = SequenceState.Waiting;
         Measure(sequence);
         _queue.AddFirst(sequence.QueuePlace);
@@ -287,6 +314,7 @@ internal sealed class Scheduler
     {
         if (sequence.Slot < 0) return;
         int slot = sequence.Slot;
+        if (sequence.Hashes is { } hashes) _blocks.KeepWindows(hashes, sequence.Shown);
         _blocks.ReleaseAll(sequence.Blocks!);
         sequence.Blocks = null;
         sequence.PagesHeld = 0;

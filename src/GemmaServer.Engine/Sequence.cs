@@ -24,8 +24,8 @@ internal enum SequenceState
 /// </summary>
 internal sealed class Sequence
 {
-    // Answers are seldom longer than this; longer ones grow by doubling.
-    private const int FirstOutputRoom = 1024;
+    /// <summary>Answers are seldom longer than this; longer ones grow by doubling.</summary>
+    public const int FirstOutputRoom = 1024;
 
     private readonly int[] _stopTokens;
     private readonly Func<int, bool>? _endsWith;
@@ -36,8 +36,11 @@ internal sealed class Sequence
     /// <param name="endsWith">Takes each new token and says whether a stop string is complete.</param>
     /// <param name="generation">Where its events go.</param>
     /// <param name="deadline">Timestamp at which it leaves the queue unserved; long.MaxValue for never.</param>
-    public Sequence(GenerationRequest request, int maxTokens, Func<int, bool>? endsWith, Generation generation, long deadline)
+    /// <param name="hashes">Names of its prefixes, those of the prompt at least; null keeps it out of the prefix cache.</param>
+    public Sequence(GenerationRequest request, int maxTokens, Func<int, bool>? endsWith, Generation generation, long deadline, TokenHashes? hashes = null)
     {
+        Hashes = hashes;
+        CacheBoundary = Math.Clamp(request.CacheBoundary ?? int.MaxValue, 0, request.Prompt.Length - 1);
         Sampling = request.Sampling;
         PromptLogprobs = request.PromptLogprobs;
         MaxTokens = maxTokens;
@@ -52,6 +55,15 @@ internal sealed class Sequence
     }
 
     public Generation Generation { get; }
+
+    /// <summary>Names of its prefixes; null when it takes no part in the prefix cache.</summary>
+    public TokenHashes? Hashes { get; }
+
+    /// <summary>Where the prompt's next turn is likely to part from it.</summary>
+    public int CacheBoundary { get; }
+
+    /// <summary>Positions whose full pages the prefix cache knows; at most <see cref="Computed"/>.</summary>
+    public int Shown { get; set; }
 
     public SamplingParams Sampling { get; }
 

@@ -29,6 +29,9 @@ internal sealed class ServingHarness : IDisposable
 
     public List<Exception> Errors { get; } = [];
 
+    /// <summary>By layer group.</summary>
+    public IEnumerable<int> TokensPerPage => _runner.KvCache.Groups.Select(g => g.TokensPerPage);
+
     public int Vocabulary => _runner.VocabularySize;
 
     /// <summary>One form of every reference model: the first file, or the folder where there is none.</summary>

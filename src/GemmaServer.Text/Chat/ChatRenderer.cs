@@ -229,6 +229,7 @@ public sealed class ChatRenderer
     /// <summary>6. What opens the model's turn, by what the last message left.</summary>
     private PromptState GenerationPrompt()
     {
+        _writer.BeginGeneration();
         // D1: text, calls and results in one message close the turn although the model has still to answer.
         bool reopen = _prompt.TemplateFixes && _left == Left.Results && _leftTurnClosed;
         if (_left == Left.Turn || reopen)

@@ -7,6 +7,7 @@ internal sealed class PromptWriter
 {
     private readonly List<PromptSegment> _segments = [];
     private readonly StringBuilder _text = new();
+    private int? _generationStart;
 
     /// <summary>Writes one control token.</summary>
     public void Control(string token)
@@ -30,10 +31,17 @@ internal sealed class PromptWriter
         Control(ControlTokens.Quote);
     }
 
+    /// <summary>What follows is the generation prompt; it begins with a control token, so no text is cut in two.</summary>
+    public void BeginGeneration()
+    {
+        EndText();
+        _generationStart = _segments.Count;
+    }
+
     public RenderedPrompt ToPrompt(PromptState endState)
     {
         EndText();
-        return new(_segments, endState);
+        return new(_segments, endState, _generationStart);
     }
 
     private void EndText()

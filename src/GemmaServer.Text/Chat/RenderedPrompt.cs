@@ -11,9 +11,9 @@ public readonly record struct PromptSegment(bool IsControl, string Text);
 /// </summary>
 public sealed partial class RenderedPrompt
 {
-    internal RenderedPrompt(IReadOnlyList<PromptSegment> segments, PromptState endState)
+    internal RenderedPrompt(IReadOnlyList<PromptSegment> segments, PromptState endState, int? generationStart = null)
     {
-        (Segments, EndState) = (segments, endState);
+        (Segments, EndState, GenerationStart) = (segments, endState, generationStart ?? segments.Count);
         Text = string.Concat(segments.Select(static s => s.Text));
     }
 
@@ -22,6 +22,9 @@ public sealed partial class RenderedPrompt
 
     /// <summary>Control tokens and the text between them; two text segments never touch.</summary>
     public IReadOnlyList<PromptSegment> Segments { get; }
+
+    /// <summary>The segment with which the generation prompt begins; their number when there is none. The next turn repeats what lies before.</summary>
+    public int GenerationStart { get; }
 
     /// <summary>Where the output parser starts.</summary>
     public PromptState EndState { get; }

@@ -53,7 +53,7 @@ internal static partial class ChatCompletionsEndpoint
         for (int i = 0; i < requests.Length; i++)
         {
             requests[i] = request.Sampling.ToRequest(watch.RequestId, request.Prompt, request.MaxTokens, i, request.Logprobs, promptLogprobs: -1,
-                request.Start == PromptState.ThoughtOpen, server.Options.QueueTimeout);
+                request.Start == PromptState.ThoughtOpen, server.Options.QueueTimeout, request.GenerationStart);
         }
         return requests;
     }

@@ -94,7 +94,9 @@ internal sealed class ServerMetrics : IDisposable
         _meter.CreateObservableGauge("gemmaserver.cache_config_info",
             () => new Measurement<double>(1, new("block_size", model.BlockSize.ToString()), new("num_gpu_blocks", engine.TotalPages.ToString())),
             null, "Shape of the KV pool.");
-        Total("prompt_tokens", () => engine.PromptTokens, "Prompt tokens computed.");
+        Total("prompt_tokens", () => engine.PromptTokens, "Prompt tokens of admitted requests, cached ones included.");
+        Total("prefix_cache_queries", () => engine.PrefixCacheQueries, "Prompt tokens looked up in the prefix cache.");
+        Total("prefix_cache_hits", () => engine.PrefixCacheHits, "Prompt tokens found in the prefix cache.");
         Total("generation_tokens", () => engine.GeneratedTokens, "Tokens generated.");
         Total("num_preemptions", () => engine.Preemptions, "Sequences that lost their pages and were queued again.");
         Total("admission_rejections", () => engine.Rejected, "Requests refused because the queue was full.");

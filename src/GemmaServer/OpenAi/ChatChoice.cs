@@ -41,6 +41,9 @@ internal sealed class ChatChoice
     /// <summary>Tokens generated, the stop token included.</summary>
     public int Tokens { get; private set; }
 
+    /// <summary>Prompt tokens that did not have to be computed.</summary>
+    public int CachedTokens => _generation.CachedTokens;
+
     public int ReasoningTokens => _parser.ReasoningTokens;
 
     /// <summary>stop, length or tool_calls; null while it goes on, or when it failed.</summary>

@@ -10,6 +10,9 @@ internal sealed class ChatRequest
 
     public required int[] Prompt { get; init; }
 
+    /// <summary>Prompt tokens before the generation prompt: what the conversation's next turn repeats.</summary>
+    public required int GenerationStart { get; init; }
+
     /// <summary>Whether the prompt left a thought channel open.</summary>
     public required PromptState Start { get; init; }
 

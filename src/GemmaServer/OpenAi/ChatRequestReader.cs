@@ -44,7 +44,7 @@ internal static class ChatRequestReader
 
         RenderedPrompt? rendered = prompt.Render(fields, model);
         if (rendered is null) return fields.Error;
-        int[] tokens = rendered.Tokenize(model.Tokenizer);
+        int[] tokens = rendered.Tokenize(model.Tokenizer, out int generationStart);
         if (tokens.Length >= model.MaxModelLength) return ApiError.ContextLength("messages", model.MaxModelLength, tokens.Length);
         int room = model.MaxModelLength - tokens.Length;
         int most = (int)Math.Min(maxTokens ?? room, room);
@@ -55,6 +55,7 @@ internal static class ChatRequestReader
         {
             Sampling = sampling,
             Prompt = tokens,
+            GenerationStart = generationStart,
             Start = rendered.EndState,
             EnableThinking = prompt.EnableThinking,
             MaxTokens = most,

@@ -49,7 +49,7 @@ internal sealed class ChatStreamWriter(SseStream stream, ChatShape shape, ChatRe
     }
 
     public static Usage UsageOf(ChatRequest request, IReadOnlyList<ChatChoice> choices) =>
-        new(request.Prompt.Length, choices.Sum(static c => c.Tokens), choices.Sum(static c => c.ReasoningTokens));
+        new(request.Prompt.Length, choices.Sum(static c => c.Tokens), choices.Sum(static c => c.ReasoningTokens), choices[0].CachedTokens);
 
     private void WriteDeltas(ChatChoice choice)
     {

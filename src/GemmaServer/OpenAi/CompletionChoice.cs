@@ -29,6 +29,9 @@ internal sealed class CompletionChoice
 
     public int Index { get; }
 
+    /// <summary>Prompt tokens that did not have to be computed.</summary>
+    public int CachedTokens => _generation.CachedTokens;
+
     /// <summary>Text that is settled and not yet written; the writer clears it.</summary>
     public StringBuilder Text { get; } = new();
 

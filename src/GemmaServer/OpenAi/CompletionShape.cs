@@ -13,7 +13,8 @@ internal sealed class CompletionShape(string id, ServedModel model, CompletionRe
     private readonly long _created = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
     private readonly bool[] _finished = new bool[choices.Count];
 
-    public Usage Usage => new(request.Prompts.Sum(static p => p.Tokens.Length), choices.Sum(static c => c.Tokens), 0);
+    public Usage Usage => new(request.Prompts.Sum(static p => p.Tokens.Length), choices.Sum(static c => c.Tokens), 0,
+        choices.Where(c => c.Index % request.Sampling.N == 0).Sum(static c => c.CachedTokens));     // a prompt counts once, as in prompt_tokens
 
     public void Head(Utf8JsonWriter json)
     {

@@ -36,6 +36,7 @@ internal sealed class SamplingFields
     private float? _temperature, _topP, _minP, _repetition, _frequency, _presence;
     private int? _topK;
     private ulong _seed;
+    private string? _cacheSalt;
     private ServedModel _model = null!;
 
     public int N { get; private set; } = 1;
@@ -81,13 +82,16 @@ internal sealed class SamplingFields
         s.IgnoreEos = fields.Flag("ignore_eos", false);
         s.IncludeStop = fields.Flag("include_stop_str_in_output", false);
         s.SkipSpecial = fields.Flag("skip_special_tokens", true);
+        s._cacheSalt = fields.Text("cache_salt");
+        if (s._cacheSalt is "") fields.Fail(ApiError.EmptyString("cache_salt"));
         s.ReadStream(fields);
         s.ReadIgnored(fields);
         return s;
     }
 
     /// <summary>The request for one of the choices.</summary>
-    public GenerationRequest ToRequest(string id, int[] prompt, int maxTokens, int choice, int logprobs, int promptLogprobs, bool thoughtOpen, TimeSpan queueTimeout)
+    public GenerationRequest ToRequest(string id, int[] prompt, int maxTokens, int choice, int logprobs, int promptLogprobs, bool thoughtOpen, TimeSpan queueTimeout,
+        int? cacheBoundary = null)
     {
         IReadOnlyList<int> ends = IgnoreEos ? _stopTokens : [.. _model.EndTokens, .. _stopTokens];
         List<int> banned = [.. _model.SuppressTokens, .. Banned];
@@ -101,6 +105,8 @@ internal sealed class SamplingFields
             StopTokens = ends,
             Stop = _stops.Count > 0 ? new StopMatcher(_model.Tokenizer, _stops, thoughtOpen) : null,
             PromptLogprobs = promptLogprobs,
+            CacheSalt = _cacheSalt,
+            CacheBoundary = cacheBoundary,
             QueueTimeout = queueTimeout > TimeSpan.Zero ? queueTimeout : null,
             Sampling = new SamplingParams
             {

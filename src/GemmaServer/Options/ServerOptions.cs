@@ -110,6 +110,10 @@ public sealed class ServerOptions
     [Flag("max-num-seqs", "sequences computed together"), Range(1, 4096)]
     public int MaxNumSeqs { get; init; } = 256;
 
+    /// <summary>Whether a prompt's beginning that was computed before is used again. Default true, as vLLM.</summary>
+    [Flag("enable-prefix-caching", "use what was computed of a prompt before")]
+    public bool EnablePrefixCaching { get; init; } = true;
+
     /// <summary>
     /// Rows in one step, so the size of prefill chunks. Default 512, as llama.cpp's ubatch: on a CPU a bigger chunk computes no
     /// faster and holds up the sequences that decode beside it.

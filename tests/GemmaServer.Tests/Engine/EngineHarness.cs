@@ -10,9 +10,10 @@ internal sealed class EngineHarness : IDisposable
 
     public EngineHarness(
         bool asynchronous = false, int pages = 400, int maxLength = 120, int maxSequences = 8, int maxBatchTokens = 32, int maxQueue = 1000,
-        int tokensPerStep = 1, TimeProvider? time = null, Action<Exception>? onError = null)
+        int tokensPerStep = 1, TimeProvider? time = null, Action<Exception>? onError = null,
+        KvCachePlan? plan = null, bool prefixCaching = true)
     {
-        Plan = PlanOf(pages);
+        Plan = plan ?? PlanOf(pages);
         Runner = new FakeModelRunner(Plan, 16, 64, asynchronous) { TokensPerStep = tokensPerStep };
         Engine = new InferenceEngine(Runner, new EngineOptions
         {
@@ -20,6 +21,7 @@ internal sealed class EngineHarness : IDisposable
             MaxSequences = maxSequences,
             MaxBatchTokens = maxBatchTokens,
             MaxQueue = maxQueue,
+            PrefixCaching = prefixCaching,
             Time = time ?? TimeProvider.System,
             OnError = e => { Errors.Add(e); onError?.Invoke(e); },
         });
@@ -37,6 +39,10 @@ internal sealed class EngineHarness : IDisposable
     public static KvCachePlan PlanOf(int pages) =>
         new([new KvGroup([1, 3], 9, 4, 16), new KvGroup([0, 2], 6, 3, 16), new KvGroup([4], 0, 5, 12)], 64, pages, KvCacheType.F32);
 
+    /// <summary>As above with pages of 4, 2 and 8 positions, so that a prefix is shared in blocks of 8. Both windows begin at the last position of a page.</summary>
+    public static KvCachePlan SharingPlanOf(int pages) =>
+        new([new KvGroup([1, 3], 10, 4, 16), new KvGroup([0, 2], 6, 2, 16), new KvGroup([4], 0, 8, 8)], 64, pages, KvCacheType.F32);
+
     public static int[] Prompt(int length, int seed = 1)
     {
         Random random = new(seed);
@@ -46,7 +52,8 @@ internal sealed class EngineHarness : IDisposable
     }
 
     public GenerationRequest Request(
-        int[] prompt, int maxTokens, SamplingParams? sampling = null, int[]? stopTokens = null, int promptLogprobs = -1, TimeSpan? queueTimeout = null) => new()
+        int[] prompt, int maxTokens, SamplingParams? sampling = null, int[]? stopTokens = null, int promptLogprobs = -1, TimeSpan? queueTimeout = null,
+        string? salt = null, int? boundary = null) => new()
         {
             Id = $"request-{++_ids}",
             Prompt = prompt,
@@ -55,6 +62,8 @@ internal sealed class EngineHarness : IDisposable
             StopTokens = stopTokens ?? [],
             PromptLogprobs = promptLogprobs,
             QueueTimeout = queueTimeout,
+            CacheSalt = salt,
+            CacheBoundary = boundary,
         };
 
     public Generation Submit(GenerationRequest request, Func<int, bool>? endsWith = null)

@@ -206,12 +206,31 @@ internal sealed class FakeModelRunner : IModelRunner
         return ref _pages[0][0];
     }
 
-    /// <summary>No page may belong to two slots, in this step or together with the one in flight before it.</summary>
+    /// <summary>Slots may share a page that they only read. One that is written belongs to its writer alone, in this step and together with the one in flight before it.</summary>
     private void CheckOwners(Pending launched)
     {
         Array.Fill(_pageOwner, -1);
+        foreach (Pending step in _pending) MarkWritten(step);
+        MarkWritten(launched);
         foreach (Pending step in _pending) CheckOwnersOf(step);
         CheckOwnersOf(launched);
+    }
+
+    private void MarkWritten(Pending step)
+    {
+        for (int i = 0; i < step.Count; i++)
+            for (int g = 0; g < KvCache.Groups.Count; g++)
+            {
+                int perPage = KvCache.Groups[g].TokensPerPage;
+                ref SequenceSlice slice = ref step.Slices[i];
+                for (int p = slice.ContextLength / perPage; p <= (slice.ContextLength + slice.QueryLength - 1) / perPage; p++)
+                {
+                    int page = step.Tables[i][g][p];
+                    if (page < 0) Violations.Add($"slot {slice.Slot} writes to a page that is not there");
+                    else if (_pageOwner[page] >= 0 && _pageOwner[page] != slice.Slot) Violations.Add($"page {page} has two writers");
+                    else _pageOwner[page] = slice.Slot;
+                }
+            }
     }
 
     private void CheckOwnersOf(Pending step)
@@ -224,8 +243,7 @@ internal sealed class FakeModelRunner : IModelRunner
                     KvGroup group = KvCache.Groups[g];
                     int page = step.Tables[i][g][p];
                     if (page < 0 || (group.Window > 0 && (p + 1) * group.TokensPerPage - 1 <= step.Slices[i].ContextLength - group.Window)) continue;
-                    if (_pageOwner[page] >= 0 && _pageOwner[page] != step.Slices[i].Slot) Violations.Add($"page {page} has two owners");
-                    _pageOwner[page] = step.Slices[i].Slot;
+                    if (_pageOwner[page] >= 0 && _pageOwner[page] != step.Slices[i].Slot) Violations.Add($"page {page} is written by one slot and read by another");
                 }
     }
 

@@ -15,7 +15,7 @@ public sealed class ChatTests(ScriptedHost fixture) : IClassFixture<ScriptedHost
     [Fact]
     public async Task A_whole_answer_has_every_member_that_clients_require()
     {
-        JsonElement answer = await Host.AskAsync(Path, TestHost.Chat("hello", "\"model\":\"alias/of it\",\"metadata\":{\"a\":\"b\"},\"service_tier\":\"auto\""));
+        JsonElement answer = await Host.AskAsync(Path, TestHost.Chat("hello", "\"model\":\"alias/of it\",\"metadata\":{\"a\":\"b\"},\"service_tier\":\"auto\",\"cache_salt\":\"whole\""));
         Assert.StartsWith("chatcmpl-", answer.GetProperty("id").GetString());
         Assert.Equal("chat.completion", answer.GetProperty("object").GetString());
         Assert.Equal("scripted", answer.GetProperty("model").GetString());

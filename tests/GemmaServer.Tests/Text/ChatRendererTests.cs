@@ -91,6 +91,19 @@ public class ChatRendererTests
         Assert.True(sawOpen);
     }
 
+    [Theory]
+    [InlineData(TemplateFlavour.Small)]
+    [InlineData(TemplateFlavour.Large)]
+    public void Segments_before_the_generation_prompt_are_the_prompt_without_it(TemplateFlavour flavour)
+    {
+        ChatMessage[] messages = [ChatMessage.Of("user", "hi")];
+        RenderedPrompt with = ChatRenderer.Render(new() { Messages = messages, Flavour = flavour, AddGenerationPrompt = true });
+        RenderedPrompt without = ChatRenderer.Render(new() { Messages = messages, Flavour = flavour, AddGenerationPrompt = false });
+        Assert.Equal(without.Segments, with.Segments.Take(with.GenerationStart));
+        Assert.Equal(new PromptSegment(true, "<|turn>"), with.Segments[with.GenerationStart]);
+        Assert.Equal(without.Segments.Count, without.GenerationStart);
+    }
+
     [Fact]
     public void Markers_in_user_text_stay_text()
     {
