@@ -26,10 +26,12 @@ internal sealed record BenchResult(int Prompt, int Generate, int Depth, int Batc
         {
             bool decodes = r.WeightBytes > 0;
             table.Add(r.Test, $"{r.Depth}", $"{r.Batch}", Short(r.Median), Short(r.TokensPerSecond.Min()), Short(r.TokensPerSecond.Max()),
-                decodes ? $"{Short(r.WeightBytes / 1e9)} GB" : "-", decodes ? Short(r.WeightGigabytesPerSecond) : "-");
+                decodes ? Bytes(r.WeightBytes) : "-", decodes ? Short(r.WeightGigabytesPerSecond) : "-");
         }
         return table;
     }
+
+    private static string Bytes(long bytes) => bytes >= 1_000_000_000 ? $"{Short(bytes / 1e9)} GB" : $"{Short(bytes / 1e6)} MB";
 
     public JsonObject ToJson() => new()
     {

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Diagnostics;
 using System.Text.Json.Nodes;
 using GemmaServer.Model;
 using GemmaServer.Text;
@@ -9,6 +10,8 @@ namespace GemmaServer;
 /// <summary><c>gemmaserver bench</c>: prefill and decode tokens a second at prompt lengths, context depths and batch sizes, through the engine.</summary>
 internal static class BenchCommand
 {
+    private static readonly TimeSpan s_warmUp = TimeSpan.FromSeconds(2);
+
     private sealed record Work(ServerOptions Options, int[] Prompts, int Generate, int[] Depths, int[] Batches, int Repetitions, string? Json);
 
     public static Command Create()
@@ -69,12 +72,12 @@ internal static class BenchCommand
             string device = "";
             using ServedModel model = ModelLoader.Load(options, (checkpoint, o, log) => RunnerMaker.Make(checkpoint, o, line =>
             {
-                if (device.Length == 0) device = line;      // the device is said first
+                if (device.Length == 0) device = line.Replace("Device: ", "", StringComparison.Ordinal);      // it is said first
                 log(line);
             }), NullLogger.Instance);
 
             TextWriter readable = BenchOutput.Readable(work.Json);
-            readable.WriteLine($"{model.Names[0]} ({opened.Config.SizeName}). {device}. KV cache {options.KvCacheDtype}, activations {options.Activations}, {options.MaxNumBatchedTokens} rows a step.");
+            readable.WriteLine($"{model.Names[0]} ({opened.Config.SizeName}) on {device}. KV cache {options.KvCacheDtype}, activations {options.Activations}, {options.MaxNumBatchedTokens} rows a step.");
             List<BenchResult> results = await MeasureAsync(work, opened, model, cancellation);
             BenchResult.Table(results).WriteTo(readable);
             long preemptions = model.Engine.Metrics.Preemptions;
@@ -102,9 +105,15 @@ internal static class BenchCommand
         List<BenchResult> results = [];
         using ProgressLine progress = new();
 
+        // Pages of the file come into memory with the first pass; the JIT has its final code after some hundred more calls.
         progress.Show(0, "warming up");
-        if (work.Prompts.Length > 0) await bench.PrefillAsync(work.Prompts.Min(), cancellation);
-        foreach (int batch in decodes.Select(static d => d.Batch).Distinct()) await bench.DecodeAsync(0, batch, Math.Min(8, work.Generate), cancellation);
+        long started = Stopwatch.GetTimestamp();
+        do
+        {
+            if (work.Prompts.Length > 0) await bench.PrefillAsync(work.Prompts.Min(), cancellation);
+            foreach (int batch in decodes.Select(static d => d.Batch).Distinct()) await bench.DecodeAsync(0, batch, Math.Min(8, work.Generate), cancellation);
+        }
+        while (Stopwatch.GetElapsedTime(started) < s_warmUp);
 
         async Task<double[]> RepeatAsync(string what, Func<Task<double>> measure)
         {

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
+using System.Runtime.InteropServices;
 using GemmaServer.Model;
 
 namespace GemmaServer;
@@ -38,11 +39,19 @@ internal static class MakeRandomCommand
 
         RandomCheckpointFile checkpoint = new(size, RandomShape.Config(size, layers ?? size.Layers, vocabulary ?? PublishedSize.Vocabulary), type);
         string part = path + ".part";       // an incomplete file must not look like a checkpoint
+        using CancellationTokenSource stop = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        void Stop(PosixSignalContext signal)
+        {
+            signal.Cancel = true;       // so that the part is deleted
+            stop.Cancel();
+        }
+        using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
+        using PosixSignalRegistration terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
         try
         {
             long started = Stopwatch.GetTimestamp();
             using (ProgressLine progress = new())
-                checkpoint.Write(part, seed, bytes => progress.Show((double)bytes / checkpoint.DataBytes, Gigabytes(bytes)), cancellation);
+                checkpoint.Write(part, seed, bytes => progress.Show((double)bytes / checkpoint.DataBytes, Gigabytes(bytes)), stop.Token);
             File.Move(part, path, overwrite: true);
             double seconds = Stopwatch.GetElapsedTime(started).TotalSeconds;
             Console.WriteLine(string.Create(CultureInfo.InvariantCulture,
