@@ -66,7 +66,12 @@ public sealed class BenchTests : IDisposable
     private async Task<JsonElement> BenchAsync(params string[] flags)
     {
         string json = Path.Combine(_folder, "bench.json");
-        Assert.Equal(0, await CommandLine.RunAsync(["bench", .. flags, "--threads", "2", "--json", json]));
+        StringWriter errors = new();
+        TextWriter before = Console.Error;
+        Console.SetError(errors);
+        int code = await CommandLine.RunAsync(["bench", .. flags, "--threads", "2", "--json", json]);
+        Console.SetError(before);
+        Assert.True(code == 0, $"exit code {code}: {errors}");
         using JsonDocument document = JsonDocument.Parse(File.ReadAllText(json));
         return document.RootElement.Clone();
     }

@@ -30,7 +30,18 @@ internal sealed class EngineBench(InferenceEngine engine, int vocabulary, int ma
     /// Tokens a second of all sequences together, from the moment when the last one has its first token to the moment when the
     /// first one ends. Those that were prefilled earlier get more tokens, so that nobody ends before each had its full count.
     /// </summary>
+    /// <exception cref="InvalidOperationException">The sequences never ran together, however often it was tried.</exception>
     public async Task<double> DecodeAsync(int depth, int batch, int generate, CancellationToken cancellation)
+    {
+        for (int attempt = 0; attempt < 20; attempt++)
+        {
+            if (await TryDecodeAsync(depth, batch, generate, cancellation) is { } rate) return rate;
+        }
+        throw new InvalidOperationException("The machine is too busy: the first sequence ended before the last one was submitted.");
+    }
+
+    /// <summary>Null when this thread was held up between two submissions, so that there was no moment at which all decoded.</summary>
+    private async Task<double?> TryDecodeAsync(int depth, int batch, int generate, CancellationToken cancellation)
     {
         int tokens = 1 + generate + Slack(depth, batch, maxBatchTokens);
         List<Generation> running = [];
@@ -41,7 +52,9 @@ internal sealed class EngineBench(InferenceEngine engine, int vocabulary, int ma
             List<long> first = await await Task.WhenAny(readers);
             foreach (Generation generation in running) generation.Cancel();
             List<long>[] times = await Task.WhenAll(readers);
+            if (times.Any(static t => t.Count == 0)) return null;
             long from = times.Max(static t => t[0]), to = first[^1];
+            if (from >= to) return null;
             return times.Sum(t => t.Count(at => at > from && at <= to)) / Stopwatch.GetElapsedTime(from, to).TotalSeconds;
         }
         finally

@@ -151,6 +151,8 @@ internal static class BenchCommand
     {
         Model = o.Model, Threads = o.Threads, Activations = o.Activations, KvCacheDtype = o.KvCacheDtype, MaxNumBatchedTokens = o.MaxNumBatchedTokens,
         MaxModelLen = modelLength, MaxNumSeqs = sequences,
+        // What is measured is computing, not remembering.
+        EnablePrefixCaching = false,
     };
 
     private static JsonObject Json(ServerOptions options, Checkpoint checkpoint, ServedModel model, string device, List<BenchResult> results) => new()
