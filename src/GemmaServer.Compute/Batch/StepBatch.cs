@@ -18,6 +18,16 @@ public struct SequenceSlice
     /// <summary>Whether the token after the last row is sampled (false: the prompt goes on in a later step).</summary>
     public bool Sample;
 
+    /// <summary>
+    /// The last so many rows hold guesses of what is sampled after the row before. Each of them and the row before the first
+    /// gets a sample, in order, until a guess was wrong: the right ones and the first that differs are the step's tokens.
+    /// Only with <see cref="Sample"/>.
+    /// </summary>
+    public int Drafts;
+
+    /// <summary>Most guesses that the runner may give for the rows after this step's last token; 0 for none. Only with <see cref="Sample"/>.</summary>
+    public int DraftsWanted;
+
     /// <summary>−1: none; n ≥ 0: for each row, the logprob of the token that follows it in the prompt and the n best.</summary>
     public int PromptLogprobs;
 
