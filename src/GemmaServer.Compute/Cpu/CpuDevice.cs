@@ -12,6 +12,7 @@ public sealed unsafe class CpuDevice : IComputeDevice
     private readonly CpuMatMul _matMul;
     private readonly CpuExperts _experts;
     private readonly CpuHead _head;
+    private readonly CpuDraftHead _draftHead;
     private readonly CpuStep _step = new();
     private readonly AttentionScratch _attention = new();
     private readonly List<Rope> _ropes = [];
@@ -31,6 +32,7 @@ public sealed unsafe class CpuDevice : IComputeDevice
         _matMul = new CpuMatMul(_workers, activations);
         _experts = new CpuExperts(_workers, _matMul);
         _head = new CpuHead(_workers, _matMul);
+        _draftHead = new CpuDraftHead(_workers, _matMul);
         _epsilon = epsilon;
     }
 
@@ -64,31 +66,35 @@ public sealed unsafe class CpuDevice : IComputeDevice
     }
 
     /// <inheritdoc/>
+    public DeviceCentroids LoadCentroids(TensorSource vectors, ReadOnlySpan<int> tokenOrdering, int used) =>
+        new CpuCentroids(new CpuWeights(vectors), tokenOrdering.ToArray(), used, LogitRows, _workers.Threads);
+
+    /// <inheritdoc/>
     public DeviceKvCache CreateKvCache(KvCachePlan plan, Func<int, AttentionPlan> layerShape)
     {
-        foreach (int layer in plan.Groups.SelectMany(g => g.Layers))
-        {
-            AttentionPlan shape = layerShape(layer);
-            _widestHead = Math.Max(_widestHead, shape.HeadDim);
-            _mostHeads = Math.Max(_mostHeads, shape.HeadCount / shape.KvHeadCount);
-        }
+        foreach (int layer in plan.Groups.SelectMany(g => g.Layers)) Widen(layerShape(layer));
         return new CpuKvCache(plan, layerShape);
     }
 
     /// <inheritdoc/>
     public int AddRope(ReadOnlySpan<float> inverseFrequencies)
     {
+        // A drafter turns as its target does: one table serves both.
+        for (int i = 0; i < _ropes.Count; i++)
+            if (_ropes[i].Is(inverseFrequencies)) return i;
         _ropes.Add(new Rope(inverseFrequencies));
         return _ropes.Count - 1;
     }
 
     /// <inheritdoc/>
-    public void Reserve(int maxBatchTokens, int maxSequences, int vocabularySize)
+    public void Reserve(int maxBatchTokens, int maxSequences, int vocabularySize, params ReadOnlySpan<AttentionPlan> readers)
     {
+        foreach (AttentionPlan reader in readers) Widen(reader);
         _step.Reserve(maxBatchTokens, maxSequences, _workers.Threads, NormRopeStoreJob<KvF32>.ScratchFloats(_widestHead));
         _attention.Reserve(_workers.Threads, CpuStep.RowsPerAttentionItem * _mostHeads, _widestHead);
         foreach (Rope rope in _ropes) rope.Reserve(maxBatchTokens);
         _head.Reserve(LogitRows, maxBatchTokens, vocabularySize);
+        _draftHead.Reserve(maxSequences);
         _slots = new SlotState[maxSequences];
         for (int i = 0; i < maxSequences; i++) _slots[i] = new SlotState();
         _lastSampled = new int[maxSequences];
@@ -119,6 +125,13 @@ public sealed unsafe class CpuDevice : IComputeDevice
     public void Embed(DeviceMatrix table, float scale, DeviceTensor x)
     {
         EmbedJob job = new(_step, Weights(table), scale, Tensor(x));
+        _workers.Run(ref job, _step.RowCount);
+    }
+
+    /// <inheritdoc/>
+    public void EmbedBeside(DeviceMatrix table, float scale, DeviceTensor x, DeviceTensor y)
+    {
+        EmbedBesideJob job = new(_step, Weights(table), scale, Tensor(x), Tensor(y));
         _workers.Run(ref job, _step.RowCount);
     }
 
@@ -203,6 +216,10 @@ public sealed unsafe class CpuDevice : IComputeDevice
         _head.Run(_step, Tensor(x), Values(norm), _epsilon, Weights(head), softcap, _slots, _lastSampled, result, tap, hidden is null ? null : Tensor(hidden));
 
     /// <inheritdoc/>
+    public bool Draft(DeviceTensor x, DeviceMatrix head, DeviceCentroids? centroids, int depth, ReadOnlySpan<int> sequences, StepResult result, LogitsTap? tap) =>
+        _draftHead.Run(_step, Tensor(x), Weights(head), (CpuCentroids?)centroids, depth, _slots, _head.Logits, sequences, result, tap);
+
+    /// <inheritdoc/>
     public void Dispose()
     {
         _workers.Dispose();
@@ -212,6 +229,12 @@ public sealed unsafe class CpuDevice : IComputeDevice
         _head.Dispose();
         _rowScratch.Dispose();
         foreach (Rope rope in _ropes) rope.Dispose();
+    }
+
+    private void Widen(AttentionPlan shape)
+    {
+        _widestHead = Math.Max(_widestHead, shape.HeadDim);
+        _mostHeads = Math.Max(_mostHeads, shape.HeadCount / shape.KvHeadCount);
     }
 
     private void NormRopeStore<TKv>(AttentionPlan plan, DeviceVector qNorm, DeviceVector kNorm, DeviceTensor qkv, DeviceKvCache cache)

@@ -54,6 +54,9 @@ internal sealed class CpuStep
         _attentionRows[AttentionItemCount] = RowCount;
     }
 
+    /// <summary>Replaces a row's token: a drafter's row goes on from its own guess.</summary>
+    public void SetToken(int row, int token) => _tokens[row] = token;
+
     public int Position(int row) => _positions[row];
 
     public int Slot(int row) => _slices[_sliceOfRow[row]].Slot;

@@ -36,6 +36,21 @@ public abstract class DeviceVector(int length) : IDisposable
     public abstract void Dispose();
 }
 
+/// <summary>A drafter's centroids on a device: vectors that stand for clusters of tokens, so that a head scores the best clusters' tokens only.</summary>
+/// <param name="count">Clusters, all of one size.</param>
+/// <param name="used">Clusters whose tokens get logits.</param>
+public abstract class DeviceCentroids(int count, int used) : IDisposable
+{
+    /// <summary>Clusters.</summary>
+    public int Count { get; } = count;
+
+    /// <summary>Clusters whose tokens get logits.</summary>
+    public int Used { get; } = used;
+
+    /// <inheritdoc/>
+    public abstract void Dispose();
+}
+
 /// <summary>The KV pool of a device.</summary>
 public abstract class DeviceKvCache(KvCachePlan plan) : IDisposable
 {
@@ -57,8 +72,10 @@ public abstract class DeviceKvCache(KvCachePlan plan) : IDisposable
 /// <param name="OwnsKv">Whether this layer computes and stores keys and values.</param>
 /// <param name="ValueIsKey">Whether values are the raw keys (no v projection).</param>
 /// <param name="KeyDim">Elements of a key in the cache that is read: all, or those that rotate; see <see cref="KvLayout.KeyDim"/>.</param>
+/// <param name="PastOnly">Whether a query sees only keys before its own position: a drafter's rows have none in the cache.</param>
 public sealed record AttentionPlan(
-    int HeadCount, int KvHeadCount, int HeadDim, int Window, int Rope, int KvGroup, int KvIndex, bool OwnsKv, bool ValueIsKey, int KeyDim)
+    int HeadCount, int KvHeadCount, int HeadDim, int Window, int Rope, int KvGroup, int KvIndex, bool OwnsKv, bool ValueIsKey, int KeyDim,
+    bool PastOnly = false)
 {
     /// <summary>Whether the cache holds values and the rotated part of the keys only, so that queries take the key norm on.</summary>
     public bool IsCompact => KeyDim < HeadDim;

@@ -26,6 +26,12 @@ public interface IComputeDevice : IDisposable
     /// <summary>A vector from an f32, f16 or bf16 tensor, multiplied by <paramref name="scale"/>.</summary>
     DeviceVector LoadVector(TensorSource source, float scale = 1f);
 
+    /// <summary>Centroids of a drafter's head, spec §4.4.</summary>
+    /// <param name="vectors"><c>[clusters, hidden]</c>.</param>
+    /// <param name="tokenOrdering">Token ids cluster by cluster: a permutation of the vocabulary.</param>
+    /// <param name="used">Clusters whose tokens get logits.</param>
+    DeviceCentroids LoadCentroids(TensorSource vectors, ReadOnlySpan<int> tokenOrdering, int used);
+
     /// <summary>The KV pool; one shape per layer of each group, in the plan's order.</summary>
     DeviceKvCache CreateKvCache(KvCachePlan plan, Func<int, AttentionPlan> layerShape);
 
@@ -36,7 +42,11 @@ public interface IComputeDevice : IDisposable
     int AddRope(ReadOnlySpan<float> inverseFrequencies);
 
     /// <summary>Makes room for steps of so many rows and slots, so that none allocates.</summary>
-    void Reserve(int maxBatchTokens, int maxSequences, int vocabularySize);
+    /// <param name="maxBatchTokens">Rows in a step.</param>
+    /// <param name="maxSequences">Slots.</param>
+    /// <param name="vocabularySize">Columns of the head's logits.</param>
+    /// <param name="readers">Attention that reads the cache beside the layers it was made for: a drafter's.</param>
+    void Reserve(int maxBatchTokens, int maxSequences, int vocabularySize, params ReadOnlySpan<AttentionPlan> readers);
 
     /// <summary>A sequence takes a slot; see <c>IModelRunner.OpenSlot</c>.</summary>
     void OpenSlot(int slot, SamplingParams sampling, ReadOnlySpan<int> prompt, ReadOnlySpan<int> output);
@@ -55,6 +65,9 @@ public interface IComputeDevice : IDisposable
     /// (RMS(ple·contextScale; norm) + table[token]·tableScale) · 2^(−1/2) on return, the norm taken over each layer's width.
     /// </summary>
     void PerLayerInputs(DeviceTensor ple, float contextScale, DeviceVector norm, DeviceMatrix table, float tableScale);
+
+    /// <summary>y = [table[token] · scale | x]: a drafter's input, spec §4.2.</summary>
+    void EmbedBeside(DeviceMatrix table, float scale, DeviceTensor x, DeviceTensor y);
 
     /// <summary>y = RMS(x; w); a null weight is all ones.</summary>
     void RmsNorm(DeviceTensor x, DeviceVector? w, DeviceTensor y);
@@ -100,4 +113,20 @@ public interface IComputeDevice : IDisposable
     /// RMS(x; norm) of the row that the last token of the k-th slice with DraftsWanted &gt; 0 was sampled from.
     /// </summary>
     void Sample(DeviceTensor x, DeviceVector norm, DeviceMatrix head, float softcap, StepResult result, LogitsTap? tap, DeviceTensor? hidden = null);
+
+    /// <summary>
+    /// Guesses one token for each row, spec §4.3: logits = head·x, with <paramref name="centroids"/> only for the tokens of the
+    /// best clusters, then the choice that the slot's sampler would make at the guess's position, which changes nothing in the
+    /// slot. The guess joins <paramref name="result"/> and becomes the row's token, so that <see cref="EmbedBeside"/> reads it
+    /// next. A row that has its slice's DraftsWanted, or guessed (or began with) an end token, gets no more.
+    /// </summary>
+    /// <param name="x">Hidden rows after the drafter's last norm.</param>
+    /// <param name="head">The drafter's table.</param>
+    /// <param name="centroids">Null for a dense head.</param>
+    /// <param name="depth">Guesses that each row has already: the guess is for <paramref name="depth"/> + 1 positions behind the row's own.</param>
+    /// <param name="sequences">By row, the sequence's place in <paramref name="result"/>.</param>
+    /// <param name="result">Receives the guesses.</param>
+    /// <param name="tap">Sees the logits, under the position of the token before the guess.</param>
+    /// <returns>False when no row gets more; a device that cannot know yet says true.</returns>
+    bool Draft(DeviceTensor x, DeviceMatrix head, DeviceCentroids? centroids, int depth, ReadOnlySpan<int> sequences, StepResult result, LogitsTap? tap);
 }

@@ -15,7 +15,7 @@ public static class CheckpointInspector
     {
         StringBuilder text = new();
         Line(text, "Checkpoint", $"{checkpoint.Path} ({checkpoint.Format})");
-        DescribeModel(text, checkpoint.Config);
+        DescribeModel(text, checkpoint.Config, checkpoint.Drafter);
         DescribeTensors(text, checkpoint);
         DescribeText(text, checkpoint);
         foreach (string note in checkpoint.Notes) Line(text, "Note", note);
@@ -23,19 +23,25 @@ public static class CheckpointInspector
         return text.ToString();
     }
 
-    private static void DescribeModel(StringBuilder text, ModelConfig c)
+    private static void DescribeModel(StringBuilder text, ModelConfig c, DrafterConfig? drafter)
     {
-        Line(text, "Model", $"Gemma 4 {c.SizeName}: {c.LayerCount} layers, width {c.HiddenSize}, vocabulary {c.VocabularySize}, context {c.ContextLength}");
+        string name = drafter is null ? $"Gemma 4 {c.SizeName}" : $"Drafter (MTP assistant) for a Gemma 4 {drafter.TargetSize} of width {drafter.BackboneSize}";
+        Line(text, "Model", $"{name}: {c.LayerCount} layers, width {c.HiddenSize}, vocabulary {c.VocabularySize}, context {c.ContextLength}");
         Line(text, "Layers", $"{Pattern(c)} (S sliding, window {c.SlidingWindow}; G global)");
         foreach (bool sliding in (bool[])[true, false])
         {
             if (c.Layers.FirstOrDefault(l => l.IsSliding == sliding) is not LayerConfig l) continue;
-            string kv = string.Join("/", c.Layers.Where(x => x.IsSliding == sliding).Select(x => x.KvHeadCount).Distinct());
+            string kv = drafter is not null && l.KvHeadCount == 0 ? "the model's" : string.Join("/", c.Layers.Where(x => x.IsSliding == sliding).Select(x => x.KvHeadCount).Distinct());
             string rope = sliding ? $"base {c.RopeBaseSliding}" : $"base {c.RopeBaseGlobal}, {c.PartialRotaryFactor:P0} of the pairs";
             Line(text, sliding ? "  sliding" : "  global",
                 $"{c.HeadCount} heads of {l.HeadDim}, {kv} KV heads, RoPE {rope}{(l.ValueIsKey ? ", values are keys" : "")}");
         }
-        if (c.SharedKvLayers > 0)
+        if (drafter is not null)
+        {
+            Line(text, "KV sharing", "all layers read the keys and values of the model's last layer of their kind");
+            Line(text, "Head", drafter.CentroidCount == 0 ? "every token" : $"the tokens of {drafter.CentroidsUsed} of {drafter.CentroidCount} clusters of {c.VocabularySize / drafter.CentroidCount}");
+        }
+        else if (c.SharedKvLayers > 0)
             Line(text, "KV sharing", $"the last {c.SharedKvLayers} layers read layers {string.Join(" and ", c.Layers.Where(l => !l.OwnsKv).Select(l => l.KvSource).Distinct().Order())}");
         Line(text, "MLP", $"width {string.Join(" and ", c.Layers.Select(l => l.FeedForwardWidth).Distinct())}"
             + (c.ExpertCount > 0 ? $"; {c.ExpertsUsed} of {c.ExpertCount} experts of width {c.ExpertWidth}" : "")

@@ -31,9 +31,29 @@ internal static class ExpectedTensors
         "per_layer_model_proj.weight", "per_layer_proj_norm.weight",
     ];
 
-    /// <summary>Whether the name belongs to the text model, in this configuration or another.</summary>
-    public static bool IsKnown(string name)
+    /// <summary>Names of a drafter's own tensors, as llama.cpp has them; beside them those of ik_llama.cpp, with or without ".weight".</summary>
+    private static readonly Dictionary<string, string> s_drafterNames = new()
     {
+        ["nextn.pre_projection"] = "nextn.pre_projection.weight",
+        ["nextn.post_projection"] = "nextn.post_projection.weight",
+        ["masked_embd_centroids"] = "masked_embd_centroids.weight",
+        ["masked_embd_ordering"] = "masked_embd_ordering",
+        ["mtp.pre_projection"] = "nextn.pre_projection.weight",
+        ["mtp.post_projection"] = "nextn.post_projection.weight",
+        ["mtp.centroids"] = "masked_embd_centroids.weight",
+        ["mtp.token_ordering"] = "masked_embd_ordering",
+    };
+
+    /// <summary>The canonical name of a tensor in a drafter's GGUF.</summary>
+    public static string DrafterName(string name) => s_drafterNames.GetValueOrDefault(Bare(name), name);
+
+    /// <summary>Whether the tensor of a GGUF is a list of token ids and no weight.</summary>
+    public static bool HoldsIntegers(string name) => DrafterName(name) == "masked_embd_ordering";
+
+    /// <summary>Whether the name belongs to the text model (or, where asked, to a drafter), in this configuration or another.</summary>
+    public static bool IsKnown(string name, bool inDrafter = false)
+    {
+        if (inDrafter && s_drafterNames.ContainsKey(Bare(name))) return true;
         if (!name.StartsWith("blk.", StringComparison.Ordinal)) return s_globalNames.Contains(name);
         int dot = name.IndexOf('.', 4);
         return dot > 0
@@ -44,7 +64,8 @@ internal static class ExpectedTensors
     /// <summary>All tensors of a model. K/V of layers that borrow are not among them, though files ship them.</summary>
     /// <param name="c">The configuration.</param>
     /// <param name="hasSplitExperts">By layer: gate and up of the experts lie in two tensors instead of one.</param>
-    public static IEnumerable<ExpectedTensor> For(ModelConfig c, Func<int, bool> hasSplitExperts)
+    /// <param name="drafter">Not null for a drafter.</param>
+    public static IEnumerable<ExpectedTensor> For(ModelConfig c, Func<int, bool> hasSplitExperts, DrafterConfig? drafter = null)
     {
         long h = c.HiddenSize;
         yield return new("token_embd.weight", [c.VocabularySize, h]);
@@ -55,6 +76,12 @@ internal static class ExpectedTensors
             yield return new("per_layer_token_embd.weight", [c.VocabularySize, all]);
             yield return new("per_layer_model_proj.weight", [all, h]);
             yield return new("per_layer_proj_norm.weight", [c.PerLayerInputSize]);
+        }
+        if (drafter is not null)
+        {
+            yield return new("nextn.pre_projection.weight", [h, 2L * drafter.BackboneSize]);
+            yield return new("nextn.post_projection.weight", [drafter.BackboneSize, h]);
+            if (drafter.CentroidCount > 0) yield return new("masked_embd_centroids.weight", [drafter.CentroidCount, h]);
         }
         foreach (LayerConfig layer in c.Layers)
         {
@@ -72,10 +99,10 @@ internal static class ExpectedTensors
     /// </summary>
     /// <exception cref="CheckpointException">A tensor is missing, mis-shaped, not finite, or contradicts the configuration.</exception>
     public static Dictionary<string, TensorSource> Select(
-        string file, ModelConfig config, IReadOnlyDictionary<string, StoredTensor> stored, List<string> notes)
+        string file, ModelConfig config, DrafterConfig? drafter, IReadOnlyDictionary<string, StoredTensor> stored, List<string> notes)
     {
         Dictionary<string, TensorSource> used = new();
-        foreach (ExpectedTensor expected in For(config, i => stored.ContainsKey($"blk.{i}.ffn_gate_exps.weight")))
+        foreach (ExpectedTensor expected in For(config, i => stored.ContainsKey($"blk.{i}.ffn_gate_exps.weight"), drafter))
         {
             if (!stored.TryGetValue(expected.Name, out StoredTensor? tensor))
                 throw new CheckpointException(file, expected.Name, $"expected a tensor {StoredTensor.Describe(expected.Shape)}, found none");
@@ -84,7 +111,7 @@ internal static class ExpectedTensors
         }
         if (stored.TryGetValue("output.weight", out StoredTensor? head) && UseHead(head, stored["token_embd.weight"], config, notes))
             used.Add("output.weight", head.ToSource());
-        Leftovers(config, stored, used, notes);
+        Leftovers(config, drafter, stored, used, notes);
         return used;
     }
 
@@ -142,6 +169,8 @@ internal static class ExpectedTensors
         yield return new("post_ffw_norm_2.weight", [h]);
     }
 
+    private static string Bare(string name) => name.EndsWith(".weight", StringComparison.Ordinal) ? name[..^".weight".Length] : name;
+
     private static void Check(ExpectedTensor expected, StoredTensor found)
     {
         if (!Squeeze(expected.Shape).SequenceEqual(Squeeze(found.Shape)))
@@ -183,12 +212,14 @@ internal static class ExpectedTensors
     }
 
     private static void Leftovers(
-        ModelConfig config, IReadOnlyDictionary<string, StoredTensor> stored, Dictionary<string, TensorSource> used, List<string> notes)
+        ModelConfig config, DrafterConfig? drafter, IReadOnlyDictionary<string, StoredTensor> stored, Dictionary<string, TensorSource> used, List<string> notes)
     {
         List<string> unknown = [];
         foreach ((string name, StoredTensor tensor) in stored)
         {
             if (used.ContainsKey(name) || name is "rope_freqs.weight" or "output.weight" || IsUnusedKv(name, config)) continue;
+            // The ordering is in the configuration; centroids that it switches off stay unused.
+            if (drafter is not null && s_drafterNames.ContainsValue(name)) continue;
             // A tensor that means something elsewhere but not here shows a wrong configuration; leaving it out would give garbage.
             if (IsKnown(name))
                 throw new CheckpointException(tensor.File, tensor.Name, "the configuration has no place for this tensor");

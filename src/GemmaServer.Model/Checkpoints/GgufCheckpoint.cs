@@ -10,7 +10,7 @@ internal static partial class GgufCheckpoint
     [GeneratedRegex(@"^(?<stem>.*)-(?<no>\d{5})-of-(?<count>\d{5})\.gguf$", RegexOptions.CultureInvariant | RegexOptions.IgnoreCase)]
     private static partial Regex SplitName();
 
-    public static Checkpoint Open(string path)
+    public static Checkpoint Open(string path, CheckpointKind kind)
     {
         List<MappedFile> maps = [];
         try
@@ -25,7 +25,7 @@ internal static partial class GgufCheckpoint
                 parts.Add(GgufFile.Parse(map.Data, map.Length, part));
             }
             CheckSplit(parts);
-            return Build(path, parts, [.. maps]);
+            return Build(path, parts, kind, [.. maps]);
         }
         catch
         {
@@ -38,16 +38,16 @@ internal static partial class GgufCheckpoint
     {
         List<GgufFile> parts = [GgufFile.Parse(data, length, name)];
         CheckSplit(parts);
-        return Build(name, parts, owner is null ? [] : [owner]);
+        return Build(name, parts, CheckpointKind.Model, owner is null ? [] : [owner]);
     }
 
-    private static Checkpoint Build(string path, List<GgufFile> parts, IDisposable[] owners)
+    private static Checkpoint Build(string path, List<GgufFile> parts, CheckpointKind kind, IDisposable[] owners)
     {
         GgufMetadata metadata = parts[0].Metadata;
-        ConfigFacts facts = GgufConfigReader.Read(metadata);
+        ConfigFacts facts = GgufConfigReader.Read(metadata, kind);
         Dictionary<string, StoredTensor> stored = new();
         foreach (StoredTensor tensor in parts.SelectMany(p => p.Tensors))
-            if (!stored.TryAdd(tensor.Name, tensor))
+            if (!stored.TryAdd(facts.Drafter is null ? tensor.Name : ExpectedTensors.DrafterName(tensor.Name), tensor))
                 throw new CheckpointException(tensor.File, tensor.Name, "this tensor stands in the split set twice");
         if (!stored.ContainsKey("token_embd.weight"))
             throw new CheckpointException(path, "token_embd.weight", "expected the embedding table, found no such tensor (a file with only a vocabulary?)");
@@ -56,14 +56,16 @@ internal static partial class GgufCheckpoint
         // Before the tensors: the vocabulary size was read off the embedding table, so a wrong table shows here first.
         VocabularySource vocabulary = ReadVocabulary(metadata, config);
         List<string> notes = [];
-        Dictionary<string, Compute.TensorSource> used = ExpectedTensors.Select(path, config, stored, notes);
+        DrafterConfig? drafter = facts.Drafter is null ? null : DrafterConfigBuilder.Build(path, facts.Drafter, config, stored, notes);
+        Dictionary<string, Compute.TensorSource> used = ExpectedTensors.Select(path, config, drafter, stored, notes);
         return new Checkpoint(owners)
         {
             Path = path,
             Format = "GGUF v3",
             Config = config,
+            Drafter = drafter,
             Tensors = used,
-            StoredTensors = [.. stored.Values.Where(t => ExpectedTensors.IsKnown(t.Name)).Select(t => t.ToSource())],
+            StoredTensors = [.. stored.Where(t => ExpectedTensors.IsKnown(t.Key, drafter is not null) && t.Value.IntegerBytes == 0).Select(t => t.Value.ToSource())],
             Generation = ReadGeneration(metadata, vocabulary, config),
             Vocabulary = vocabulary,
             ChatTemplate = metadata.Text("tokenizer.chat_template"),

@@ -98,16 +98,17 @@ internal sealed class GgufFile
 
     private static StoredTensor Locate(TensorInfo info, nint data, long length, long dataStart, long alignment, string file)
     {
-        if (!TensorTypes.IsSupported(info.Type))
+        int integer = !ExpectedTensors.HoldsIntegers(info.Name) ? 0 : info.Type switch { 26 => 4, 27 => 8, _ => 0 }; // ggml's I32 and I64
+        if (integer == 0 && !TensorTypes.IsSupported(info.Type))
             throw new CheckpointException(file, info.Name,
                 $"tensors of type {TensorTypes.Name(info.Type)} cannot be loaded; supported are {TensorTypes.SupportedNames}");
-        TensorType type = (TensorType)info.Type;
+        TensorType type = integer > 0 ? TensorType.F32 : (TensorType)info.Type;
         long block = TensorTypes.BlockLength(type);
         if (info.Shape.Length > 0 && info.Shape[^1] % block != 0)
             throw new CheckpointException(file, info.Name, $"rows of {type} must be a multiple of {block} long, found {info.Shape[^1]}");
         if (info.Shape.Length == 0 && block != 1)
             throw new CheckpointException(file, info.Name, $"a single number cannot be stored as {type}");
-        long bytes = TensorExtent.Bytes(info.Shape, type)
+        long bytes = TensorExtent.Bytes(info.Shape, type) * (integer == 8 ? 2 : 1)
             ?? throw new CheckpointException(file, info.Name, $"impossible shape {StoredTensor.Describe(info.Shape)}");
         if (info.Offset % (ulong)alignment != 0)
             throw new CheckpointException(file, info.Name, $"its offset {info.Offset} is not a multiple of the alignment {alignment}");
@@ -115,7 +116,7 @@ internal sealed class GgufFile
         if (room < bytes || info.Offset > (ulong)(room - bytes))
             throw new CheckpointException(file, info.Name,
                 $"its {bytes} bytes at offset {info.Offset} reach past the end of the file ({Math.Max(room, 0)} bytes of tensor data); is the download complete?");
-        return new StoredTensor(file, info.Name, type, info.Shape, data + (nint)(dataStart + (long)info.Offset), bytes);
+        return new StoredTensor(file, info.Name, type, info.Shape, data + (nint)(dataStart + (long)info.Offset), bytes) { IntegerBytes = integer };
     }
 
     private readonly record struct TensorInfo(string Name, long[] Shape, int Type, ulong Offset);

@@ -8,7 +8,7 @@ internal static class HuggingFaceCheckpoint
     private const int MaxJsonBytes = 64 << 20;
     private const int MaxTemplateBytes = 4 << 20;
 
-    public static Checkpoint Open(string folder)
+    public static Checkpoint Open(string folder, CheckpointKind kind)
     {
         string configPath = Path.Combine(folder, "config.json");
         if (!File.Exists(configPath)) throw new CheckpointException(folder, "config.json", "the file is missing");
@@ -18,16 +18,18 @@ internal static class HuggingFaceCheckpoint
         try
         {
             Dictionary<string, StoredTensor> stored = ReadTensors(folder, maps, notes);
-            ConfigFacts facts = HuggingFaceConfigReader.Read(root, CountLayers(stored.Keys), notes);
+            ConfigFacts facts = HuggingFaceConfigReader.Read(root, CountLayers(stored.Keys), notes, kind);
             ModelConfig config = ModelConfigBuilder.Build(facts, stored);
-            Dictionary<string, TensorSource> used = ExpectedTensors.Select(folder, config, stored, notes);
+            DrafterConfig? drafter = facts.Drafter is null ? null : DrafterConfigBuilder.Build(folder, facts.Drafter, config, stored, notes);
+            Dictionary<string, TensorSource> used = ExpectedTensors.Select(folder, config, drafter, stored, notes);
             return new Checkpoint([.. maps])
             {
                 Path = folder,
                 Format = "safetensors",
                 Config = config,
+                Drafter = drafter,
                 Tensors = used,
-                StoredTensors = [.. stored.Where(t => t.Key != "output.weight").Select(t => t.Value.ToSource())],
+                StoredTensors = [.. stored.Where(t => t.Key != "output.weight" && t.Value.IntegerBytes == 0).Select(t => t.Value.ToSource())],
                 Generation = ReadGeneration(folder, root, config),
                 Vocabulary = new VocabularySource { TokenizerJsonPath = Existing(folder, "tokenizer.json"), TokenizerConfigPath = Existing(folder, "tokenizer_config.json") },
                 ChatTemplate = ReadChatTemplate(folder),

@@ -28,6 +28,8 @@ internal static class HuggingFaceNames
     private static readonly string[] s_mediaParts =
         ["vision_tower.", "vision_model.", "vision_embedder.", "embed_vision.", "audio_tower.", "audio_model.", "audio_embedder.", "embed_audio.", "multi_modal_projector."];
 
+    private const string TokenOrdering = "masked_embedding.token_ordering";
+
     private static readonly Dictionary<string, string> s_global = new()
     {
         ["embed_tokens.weight"] = "token_embd.weight",
@@ -36,6 +38,11 @@ internal static class HuggingFaceNames
         ["embed_tokens_per_layer.weight"] = "per_layer_token_embd.weight",
         ["per_layer_model_projection.weight"] = "per_layer_model_proj.weight",
         ["per_layer_projection_norm.weight"] = "per_layer_proj_norm.weight",
+        // Drafters.
+        ["pre_projection.weight"] = "nextn.pre_projection.weight",
+        ["post_projection.weight"] = "nextn.post_projection.weight",
+        ["masked_embedding.centroids.weight"] = "masked_embd_centroids.weight",
+        [TokenOrdering] = "masked_embd_ordering",
     };
 
     private static readonly Dictionary<string, string> s_layer = new()
@@ -90,6 +97,9 @@ internal static class HuggingFaceNames
         }
         return IsSplitExpert(rest) ? TensorRole.SplitExpert : TensorRole.Unknown;
     }
+
+    /// <summary>Whether the tensor is a list of token ids and no weight.</summary>
+    public static bool HoldsIntegers(string name) => WithoutPrefix(name) == TokenOrdering;
 
     private static string WithoutPrefix(string name)
     {

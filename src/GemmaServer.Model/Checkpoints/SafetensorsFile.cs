@@ -53,8 +53,10 @@ internal static class SafetensorsFile
     private static StoredTensor Locate(JsonFields info, string name, nint data, long dataBytes, string file)
     {
         string dtype = info.Text("dtype") ?? throw info.Problem("dtype", "the field is missing");
+        int integer = !HuggingFaceNames.HoldsIntegers(name) ? 0 : dtype switch { "I32" => 4, "I64" => 8, _ => 0 };
         TensorType type = dtype switch
         {
+            _ when integer > 0 => TensorType.F32,
             "F32" => TensorType.F32,
             "F16" => TensorType.F16,
             "BF16" => TensorType.BF16,
@@ -62,7 +64,7 @@ internal static class SafetensorsFile
                 $"tensors of type {dtype} cannot be loaded; supported in safetensors are F32, F16, BF16 (quantised models: as GGUF)"),
         };
         long[] shape = info.Integers("shape") ?? throw info.Problem("shape", "the field is missing");
-        long bytes = (shape.Length <= 4 ? TensorExtent.Bytes(shape, type) : null)
+        long bytes = (shape.Length <= 4 ? TensorExtent.Bytes(shape, type) * (integer == 8 ? 2 : 1) : null)
             ?? throw new CheckpointException(file, name, $"impossible shape {StoredTensor.Describe(shape.Take(8))}");
         long[] offsets = info.Integers("data_offsets") ?? throw info.Problem("data_offsets", "the field is missing");
         if (offsets.Length != 2 || offsets[0] < 0 || offsets[1] < offsets[0] || offsets[1] > dataBytes)
@@ -71,6 +73,6 @@ internal static class SafetensorsFile
         if (offsets[1] - offsets[0] != bytes)
             throw new CheckpointException(file, name,
                 $"{dtype} {StoredTensor.Describe(shape)} needs {bytes} bytes, found {offsets[1] - offsets[0]}");
-        return new StoredTensor(file, name, type, shape, data + (nint)offsets[0], bytes);
+        return new StoredTensor(file, name, type, shape, data + (nint)offsets[0], bytes) { IntegerBytes = integer };
     }
 }

@@ -22,6 +22,13 @@ internal static unsafe class SmallTensors
         };
     }
 
+    /// <summary>Element of a tensor with <see cref="StoredTensor.IntegerBytes"/>.</summary>
+    public static long ReadInteger(StoredTensor tensor, long index)
+    {
+        ReadOnlySpan<byte> raw = new((byte*)tensor.Data + index * tensor.IntegerBytes, tensor.IntegerBytes);
+        return tensor.IntegerBytes == 8 ? BinaryPrimitives.ReadInt64LittleEndian(raw) : BinaryPrimitives.ReadInt32LittleEndian(raw);
+    }
+
     /// <summary>A NaN or infinity in a norm or scale would spread to every logit.</summary>
     public static void RequireFinite(StoredTensor tensor)
     {

@@ -11,6 +11,9 @@ namespace GemmaServer.Model;
 /// <param name="Bytes">Length of the data.</param>
 internal sealed record StoredTensor(string File, string Name, TensorType Type, long[] Shape, nint Data, long Bytes)
 {
+    /// <summary>4 or 8 where the elements are integers (a drafter's token ordering), which are no weights; 0 otherwise.</summary>
+    public int IntegerBytes { get; init; }
+
     /// <summary>Number of elements.</summary>
     public long Elements
     {

@@ -6,6 +6,9 @@ internal sealed record ConfigFacts
     /// <summary>File the facts are from, for messages.</summary>
     public required string File { get; init; }
 
+    /// <summary>Not null in a drafter: none of its layers has keys of its own.</summary>
+    public DrafterFacts? Drafter { get; init; }
+
     public required int LayerCount { get; init; }
     public int? HiddenSize { get; init; }
     public int? HeadCount { get; init; }

@@ -9,10 +9,11 @@ internal static class HuggingFaceConfigReader
     /// <param name="root">The file.</param>
     /// <param name="layersInFile">Layers that the tensors show, for a config that leaves the number out.</param>
     /// <param name="notes">Receives what was assumed.</param>
+    /// <param name="kind">What is asked for.</param>
     /// <exception cref="CheckpointException">Another model, or a setting that is not implemented.</exception>
-    public static ConfigFacts Read(JsonFields root, int layersInFile, List<string> notes)
+    public static ConfigFacts Read(JsonFields root, int layersInFile, List<string> notes, CheckpointKind kind = CheckpointKind.Model)
     {
-        JsonFields text = FindTextConfig(root);
+        JsonFields text = FindTextConfig(root, kind, out bool isDrafter);
         RefuseUnsupported(root, text);
 
         int layers = text.Int("num_hidden_layers") ?? (layersInFile > 0 ? layersInFile : 30);
@@ -23,7 +24,7 @@ internal static class HuggingFaceConfigReader
         bool? experts = text.Flag("enable_moe_block");
         JsonFields? rope = text.Object("rope_parameters");
         float? cap = text.Real("final_logit_softcapping");
-        if (cap is null && text.Has("final_logit_softcapping"))
+        if (!isDrafter && cap is null && text.Has("final_logit_softcapping"))
         {
             notes.Add("config.json says that logits are not soft-capped (final_logit_softcapping is null); released models cap at 30");
             cap = 0;
@@ -32,6 +33,7 @@ internal static class HuggingFaceConfigReader
         return new ConfigFacts
         {
             File = root.File,
+            Drafter = isDrafter ? new DrafterFacts(root.Int("backbone_hidden_size"), root.Flag("use_ordered_embeddings"), root.Int("centroid_intermediate_top_k")) : null,
             LayerCount = layers,
             HiddenSize = text.Int("hidden_size"),
             HeadCount = text.Int("num_attention_heads"),
@@ -56,13 +58,17 @@ internal static class HuggingFaceConfigReader
         };
     }
 
-    private static JsonFields FindTextConfig(JsonFields root)
+    private static JsonFields FindTextConfig(JsonFields root, CheckpointKind kind, out bool isDrafter)
     {
         string? type = root.Text("model_type");
-        if (type is "gemma4_assistant" or "gemma4_unified_assistant")
-            throw root.Problem("model_type", $"'{type}' is a drafter (multi-token prediction) for a Gemma 4 model; it cannot be served by itself");
-        if (type is not ("gemma4" or "gemma4_text" or "gemma4_unified" or "gemma4_unified_text"))
+        isDrafter = type is "gemma4_assistant" or "gemma4_unified_assistant";
+        if (isDrafter && kind == CheckpointKind.Model)
+            throw root.Problem("model_type",
+                $"'{type}' is a drafter (multi-token prediction) for a Gemma 4 model; it cannot be served by itself: name the model with --model and this with --speculative-model");
+        if (!isDrafter && type is not ("gemma4" or "gemma4_text" or "gemma4_unified" or "gemma4_unified_text"))
             throw root.Problem("model_type", $"expected 'gemma4', 'gemma4_unified' or their '_text' forms, found '{type}': only Gemma 4 models can be served");
+        if (!isDrafter && kind == CheckpointKind.Drafter)
+            throw root.Problem("model_type", $"expected a drafter ('gemma4_assistant' or 'gemma4_unified_assistant'), found '{type}': this is a whole model, for --model");
         if (root.Object("text_config") is not JsonFields text) return root;
         if (text.Text("model_type") is string inner && inner is not ("gemma4_text" or "gemma4_unified_text"))
             throw text.Problem("model_type", $"expected 'gemma4_text' or 'gemma4_unified_text', found '{inner}'");

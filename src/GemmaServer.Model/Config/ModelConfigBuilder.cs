@@ -25,12 +25,14 @@ internal sealed class ModelConfigBuilder
     public static ModelConfig Build(ConfigFacts facts, IReadOnlyDictionary<string, StoredTensor> tensors) =>
         new ModelConfigBuilder(facts, tensors).Build();
 
+    private bool IsDrafter => _facts.Drafter is not null;
+
     private ModelConfig Build()
     {
         int layers = Range("layer count", _facts.LayerCount, 1, 1000);
         int hidden = Range("hidden size", _facts.HiddenSize ?? Columns("token_embd.weight") ?? 2304, 1, MaxWidth);
         int perLayer = Range("per-layer input size", _facts.PerLayerInputSize ?? Columns("per_layer_proj_norm.weight") ?? 0, 0, 65_536);
-        int shared = Range("shared KV layers", _facts.SharedKvLayers ?? 0, 0, layers - 1);
+        int shared = IsDrafter ? layers : Range("shared KV layers", _facts.SharedKvLayers ?? 0, 0, layers - 1);
         int experts = Range("expert count", _facts.ExpertCount ?? Rows("blk.0.ffn_gate_inp.weight") ?? 0, 0, 4096);
         LayerConfig[] resolved = ResolveLayers(layers, shared, out int heads);
         float partial = ResolveRotary(resolved, out float[] divisors);
@@ -49,7 +51,7 @@ internal sealed class ModelConfigBuilder
             SharedKvLayers = shared,
             RmsEpsilon = Range("RMS epsilon", _facts.RmsEpsilon ?? 1e-6f, 1e-12f, 1e-1f),
             // Every released model caps at 30; a file without the key was stripped of it.
-            LogitSoftcap = Range("logit soft-cap", _facts.LogitSoftcap ?? 30f, 0f, 1e6f),
+            LogitSoftcap = IsDrafter ? 0f : Range("logit soft-cap", _facts.LogitSoftcap ?? 30f, 0f, 1e6f),
             RopeBaseSliding = Range("RoPE base of sliding layers", _facts.RopeBaseSliding ?? 10_000f, 1f, 1e12f),
             RopeBaseGlobal = Range("RoPE base of global layers", _facts.RopeBaseGlobal ?? 1_000_000f, 1f, 1e12f),
             PartialRotaryFactor = partial,
@@ -70,17 +72,17 @@ internal sealed class ModelConfigBuilder
         for (int i = 0; i < count; i++)
         {
             bool sliding = _facts.IsSliding[i];
-            int source = i < firstShared ? i : Donor(firstShared, sliding, i);
+            int source = i < firstShared ? i : IsDrafter ? -1 : Donor(firstShared, sliding, i);
             int dim = Range($"head size of layer {i}", HeadDim(i), 2, 4096);
             if (dim % 2 != 0) throw new CheckpointException(_facts.File, $"head size of layer {i}", $"expected an even number, found {dim}");
-            int? kv = _facts.KvHeadCount[i] ?? (source == i ? DivideRows($"blk.{i}.attn_k.weight", dim) : layers[source].KvHeadCount);
-            int kvHeads = Range($"KV heads of layer {i}", kv ?? 4, 1, heads);
-            if (heads % kvHeads != 0)
+            int? kv = _facts.KvHeadCount[i] ?? (source == i ? DivideRows($"blk.{i}.attn_k.weight", dim) : source >= 0 ? layers[source].KvHeadCount : 0);
+            int kvHeads = Range($"KV heads of layer {i}", kv ?? 4, IsDrafter ? 0 : 1, heads);
+            if (kvHeads > 0 && heads % kvHeads != 0)
                 throw new CheckpointException(_facts.File, $"KV heads of layer {i}", $"expected a divisor of the {heads} query heads, found {kvHeads}");
             int width = Range($"feed-forward width of layer {i}", _facts.FeedForwardWidth[i] ?? Rows($"blk.{i}.ffn_gate.weight") ?? 9216, 1, MaxWidth);
-            layers[i] = new LayerConfig(i, sliding, dim, kvHeads, width, source == i, source, !sliding && valueIsKey == true);
+            layers[i] = new LayerConfig(i, sliding, dim, kvHeads, width, source == i, source, !sliding && valueIsKey == true && !IsDrafter);
         }
-        for (int i = firstShared; i < count; i++) CheckDonor(layers[i], layers[layers[i].KvSource]);
+        for (int i = firstShared; i < count && !IsDrafter; i++) CheckDonor(layers[i], layers[layers[i].KvSource]);
         CheckGlobalHeads(layers);
         return layers;
     }

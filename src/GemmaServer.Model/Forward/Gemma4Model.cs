@@ -38,14 +38,27 @@ public sealed class Gemma4Model : IDisposable
         if (config.ExpertCount > 0) _experts = device.CreateTensor(rows, config.HiddenSize);
     }
 
+    internal ModelConfig Config => _config;
+
+    internal Gemma4Weights Weights => _weights;
+
+    internal DeviceKvCache Cache => _cache;
+
+    /// <summary>How a layer attends.</summary>
+    internal AttentionPlan AttentionOf(int layer) => _plans[layer];
+
     /// <summary>One step: all rows through all layers, then logits and tokens for the rows that want them.</summary>
-    public void Forward(StepBatch batch, StepResult result, LogitsTap? tap)
+    /// <param name="batch">The rows.</param>
+    /// <param name="result">Receives the tokens.</param>
+    /// <param name="tap">Sees the logits.</param>
+    /// <param name="hidden">Receives the rows that a drafter starts from; see <see cref="IComputeDevice.Sample"/>.</param>
+    public void Forward(StepBatch batch, StepResult result, LogitsTap? tap, DeviceTensor? hidden = null)
     {
         _device.BeginStep(batch);
         Embed();
         _device.RmsNorm(_x, _weights.Layers[0].InputNorm, _normed);
         for (int layer = 0; layer < _config.LayerCount; layer++) Layer(layer);
-        _device.Sample(_x, _weights.OutputNorm, _weights.Head, _config.LogitSoftcap, result, tap);
+        _device.Sample(_x, _weights.OutputNorm, _weights.Head, _config.LogitSoftcap, result, tap, hidden);
     }
 
     /// <inheritdoc/>

@@ -24,15 +24,27 @@ public sealed record RunnerOptions(
 public sealed record RunnerPlan(
     KvCachePlan KvCache, int MaxModelLength, int MaxSequences, int MaxBatchTokens, long WeightBytes, long ActivationBytes, long AvailableBytes)
 {
+    /// <summary>Bytes of a drafter's weights and buffers, in the two sums too; 0 without one.</summary>
+    public long DrafterBytes { get; init; }
+
     /// <summary>Share of the memory left beside weights and buffers that the KV pool takes when nobody says how much.</summary>
     private const double DefaultKvShare = 0.5;
 
     /// <summary>Decides.</summary>
     /// <exception cref="MemoryPlanException">It cannot fit; the message says what would.</exception>
-    public static RunnerPlan Make(ModelConfig config, long weightBytes, RunnerOptions options, long availableBytes)
+    /// <param name="config">The model.</param>
+    /// <param name="weightBytes">Its weights.</param>
+    /// <param name="options">What the user asked for.</param>
+    /// <param name="availableBytes">Memory the process may use.</param>
+    /// <param name="drafter">A drafter beside it.</param>
+    public static RunnerPlan Make(ModelConfig config, long weightBytes, RunnerOptions options, long availableBytes, Checkpoint? drafter = null)
     {
         KvCachePlan shape = KvCachePlanner.Plan(config, options.KvCacheType, options.BlockSize);
         long activations = ActivationEstimate(config, options.MaxBatchTokens);
+        long drafterWeights = drafter?.StoredTensors.Sum(static t => t.Bytes) ?? 0;
+        long drafterBuffers = drafter is null ? 0 : DrafterModel.BufferBytes(drafter, options.MaxSequences);
+        weightBytes += drafterWeights;
+        activations += drafterBuffers;
         int wanted = Math.Min(options.MaxModelLength ?? config.ContextLength, config.ContextLength);
         if (options.MaxModelLength > config.ContextLength)
             throw new MemoryPlanException($"--max-model-len {options.MaxModelLength} is more than the model's context of {config.ContextLength} tokens.");
@@ -53,7 +65,8 @@ public sealed record RunnerPlan(
                 "Raise --kv-cache-memory, or lower --max-model-len or --max-num-batched-tokens.");
         }
         return new RunnerPlan(
-            shape with { PageCount = (int)pages }, length, options.MaxSequences, options.MaxBatchTokens, weightBytes, activations, availableBytes);
+            shape with { PageCount = (int)pages }, length, options.MaxSequences, options.MaxBatchTokens, weightBytes, activations, availableBytes)
+            { DrafterBytes = drafterWeights + drafterBuffers };
     }
 
     /// <summary>The plan as lines for the log and <c>inspect</c>.</summary>
@@ -61,6 +74,7 @@ public sealed record RunnerPlan(
     {
         yield return $"weights      {Bytes(WeightBytes),12}  mapped from the file";
         yield return $"buffers      {Bytes(ActivationBytes),12}  for steps of {MaxBatchTokens} rows";
+        if (DrafterBytes > 0) yield return $"  drafter    {Bytes(DrafterBytes),12}  of these";
         yield return $"KV cache     {Bytes(KvCache.PageBytes * KvCache.PageCount),12}  {KvCache.PageCount} pages of {Bytes(KvCache.PageBytes)}, {KvCache.Type}";
         foreach (KvGroup g in KvCache.Groups)
         {

@@ -8,20 +8,32 @@ public sealed class ModelRunner : IModelRunner
     private readonly IComputeDevice _device;
     private readonly Gemma4Weights _weights;
     private readonly Gemma4Model _model;
+    private readonly DrafterWeights? _drafterWeights;
+    private readonly DrafterModel? _drafter;
     private readonly StepResult _result;
     private long _launched;
 
-    /// <summary>Loads the weights onto the device. The runner owns the device; the checkpoint's mapping must outlive it.</summary>
+    /// <summary>Loads the weights onto the device. The runner owns the device; the checkpoints' mappings must outlive it.</summary>
     /// <param name="device">Where it runs.</param>
     /// <param name="checkpoint">Opened and checked.</param>
     /// <param name="plan">KV pool and step sizes.</param>
-    public ModelRunner(IComputeDevice device, Checkpoint checkpoint, RunnerPlan plan)
+    /// <param name="drafter">A drafter for the model; null for none.</param>
+    /// <param name="maxDrafts">Most guesses a step for one sequence; read only with a drafter.</param>
+    /// <exception cref="CheckpointException">The drafter was made for another model.</exception>
+    public ModelRunner(IComputeDevice device, Checkpoint checkpoint, RunnerPlan plan, Checkpoint? drafter = null, int maxDrafts = 0)
     {
+        if (drafter is not null) DrafterFit.Check(drafter, checkpoint);
         (_device, Plan, VocabularySize) = (device, plan, checkpoint.Config.VocabularySize);
         _weights = new Gemma4Weights(device, checkpoint);
         _model = new Gemma4Model(device, checkpoint.Config, _weights, plan.KvCache, plan.MaxBatchTokens);
-        _result = new StepResult(plan.MaxSequences);
-        device.Reserve(plan.MaxBatchTokens, plan.MaxSequences, checkpoint.Config.VocabularySize);
+        if (drafter is not null)
+        {
+            MaxDrafts = maxDrafts;
+            _drafterWeights = new DrafterWeights(device, drafter);
+            _drafter = new DrafterModel(device, drafter, _drafterWeights, _model, plan.MaxSequences);
+        }
+        _result = new StepResult(plan.MaxSequences, MaxDrafts);
+        device.Reserve(plan.MaxBatchTokens, plan.MaxSequences, checkpoint.Config.VocabularySize, _drafter is null ? [] : _drafter.Attention);
     }
 
     /// <summary>What was decided before anything was allocated.</summary>
@@ -40,6 +52,9 @@ public sealed class ModelRunner : IModelRunner
     public int MaxBatchTokens => Plan.MaxBatchTokens;
 
     /// <inheritdoc/>
+    public int MaxDrafts { get; }
+
+    /// <inheritdoc/>
     public bool IsAsynchronous => _device.IsAsynchronous;
 
     /// <summary>Sees every row of logits that is computed; for reference tests.</summary>
@@ -55,7 +70,8 @@ public sealed class ModelRunner : IModelRunner
     /// <inheritdoc/>
     public StepTicket Launch(StepBatch batch)
     {
-        _model.Forward(batch, _result, LogitsTap);
+        _model.Forward(batch, _result, LogitsTap, _drafter?.Hidden);
+        _drafter?.Draft(batch, _result);
         return new StepTicket(++_launched);
     }
 
@@ -67,6 +83,8 @@ public sealed class ModelRunner : IModelRunner
     /// <inheritdoc/>
     public void Dispose()
     {
+        _drafter?.Dispose();
+        _drafterWeights?.Dispose();
         _model.Dispose();
         _weights.Dispose();
         _device.Dispose();

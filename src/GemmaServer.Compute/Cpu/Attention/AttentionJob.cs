@@ -32,17 +32,18 @@ internal readonly unsafe struct AttentionJob<TKv>(
         new Span<float>(outputs, queries * dim).Clear();
 
         int firstPosition = step.Position(firstRow), lastPosition = firstPosition + rowCount - 1;
+        int lastKey = plan.PastOnly ? lastPosition - 1 : lastPosition;
         int firstKey = plan.Window == 0 ? 0 : Math.Max(0, firstPosition - plan.Window + 1);
-        for (int tile = firstKey / TileKeys * TileKeys; tile <= lastPosition; tile += TileKeys)
+        for (int tile = firstKey / TileKeys * TileKeys; tile <= lastKey; tile += TileKeys)
         {
-            int from = Math.Max(tile, firstKey), to = Math.Min(tile + TileKeys, lastPosition + 1);
+            int from = Math.Max(tile, firstKey), to = Math.Min(tile + TileKeys, lastKey + 1);
             float** keys = scratch.Keys(worker), values = scratch.Values(worker);
             LoadTile(step.Slice(firstRow).Blocks.Pages(plan.KvGroup), kvHead, from, to, worker, keys, values);
             for (int query = 0; query < queries; query++)
             {
                 int row = query / headsHere, position = firstPosition + row;
                 int low = plan.Window == 0 ? from : Math.Max(from, position - plan.Window + 1);
-                int high = Math.Min(to, position + 1);
+                int high = Math.Min(to, plan.PastOnly ? position : position + 1);
                 if (low >= high) continue;
                 float* q = qkv.Row(firstRow + row) + (firstHead + query % headsHere) * dim;
                 Fold(q, keys + (low - from), values + (low - from), high - low, dim, scores, best + query, sum + query, outputs + (long)query * dim);
@@ -52,7 +53,8 @@ internal readonly unsafe struct AttentionJob<TKv>(
         for (int query = 0; query < queries; query++)
         {
             float* y = heads.Row(firstRow + query / headsHere) + (firstHead + query % headsHere) * dim;
-            float inverse = 1f / sum[query];
+            // Only a query without its own key may see none at all.
+            float inverse = sum[query] > 0 ? 1f / sum[query] : 0f;
             float* o = outputs + (long)query * dim;
             for (int i = 0; i < dim; i++) o[i] *= inverse;
             if (plan.IsCompact) new CompactRow(dim, plan.KeyDim).RestoreOutput(new(o, dim), new(y, dim));

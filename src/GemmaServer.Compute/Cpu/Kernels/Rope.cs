@@ -25,6 +25,9 @@ internal sealed unsafe class Rope : IDisposable
     /// <summary>Leading pairs that rotate.</summary>
     public int Pairs { get; }
 
+    /// <summary>Whether it turns by these frequencies.</summary>
+    public bool Is(ReadOnlySpan<float> inverseFrequencies) => inverseFrequencies.SequenceEqual(_inverseFrequencies);
+
     public void Reserve(int rows)
     {
         _table.Ensure((long)rows * Pairs * 2 * sizeof(float));

@@ -19,6 +19,18 @@ internal readonly struct EmbedJob(CpuStep step, CpuWeights table, float scale, C
     }
 }
 
+/// <summary>y = [table[token] · scale | x].</summary>
+internal readonly struct EmbedBesideJob(CpuStep step, CpuWeights table, float scale, CpuTensor x, CpuTensor y) : IWorkerJob
+{
+    public void Execute(int item, int worker)
+    {
+        Span<float> row = y.RowSpan(item), embedding = row[..table.Columns];
+        table.DecodeRow(step.Tokens[item], embedding);
+        RowMath.Scale(embedding, scale);
+        x.RowSpan(item).CopyTo(row[table.Columns..]);
+    }
+}
+
 /// <summary>See <see cref="IComputeDevice.PerLayerInputs"/>.</summary>
 internal readonly unsafe struct PerLayerInputsJob(
     CpuStep step, CpuTensor ple, float contextScale, float[] norm, CpuWeights table, float tableScale, float epsilon, float* scratch)
@@ -90,6 +102,17 @@ internal static class RowMath
         int i = 0;
         for (; i + 16 <= x.Length; i += 16) (Vector512.Create<float>(x.Slice(i, 16)) * factor).CopyTo(x[i..]);
         for (; i < x.Length; i++) x[i] *= factor;
+    }
+
+    /// <summary>x · y.</summary>
+    public static float Dot(ReadOnlySpan<float> x, ReadOnlySpan<float> y)
+    {
+        Vector512<float> sum = default;
+        int i = 0;
+        for (; i + 16 <= x.Length; i += 16) sum = Vector512.FusedMultiplyAdd(Vector512.Create(x.Slice(i, 16)), Vector512.Create(y.Slice(i, 16)), sum);
+        float total = Vector512.Sum(sum);
+        for (; i < x.Length; i++) total = MathF.FusedMultiplyAdd(x[i], y[i], total);
+        return total;
     }
 
     public static void Add(Span<float> x, ReadOnlySpan<float> y)

@@ -17,6 +17,9 @@ internal sealed unsafe class CpuHead(WorkerPool workers, CpuMatMul matMul) : IDi
         _logits = new CpuTensor(portion, vocabularySize);
     }
 
+    /// <summary>A portion's logits; free for others between steps.</summary>
+    public CpuTensor Logits => _logits!;
+
     public void Run(
         CpuStep step, CpuTensor x, float[] norm, float epsilon, CpuWeights head, float softcap,
         SlotState[] slots, int[] lastSampled, StepResult result, LogitsTap? tap, CpuTensor? lastHidden)
