@@ -70,7 +70,7 @@ internal static class BenchCommand
             int sequences = work.Generate > 0 ? work.Batches.Append(1).Max() : 1;
             ServerOptions options = With(work.Options, needed, sequences);
             string device = "";
-            using ServedModel model = ModelLoader.Load(options, (checkpoint, o, log) => RunnerMaker.Make(checkpoint, o, line =>
+            using ServedModel model = ModelLoader.Load(options, (checkpoint, drafter, o, log) => RunnerMaker.Make(checkpoint, drafter, o, line =>
             {
                 if (device.Length == 0) device = line.Replace("Device: ", "", StringComparison.Ordinal);      // it is said first
                 log(line);

@@ -26,8 +26,15 @@ internal static class InspectCommand
     {
         try
         {
-            using Checkpoint checkpoint = ModelLoader.Open(options);
-            Console.Write(CheckpointInspector.Describe(checkpoint, [.. RunnerMaker.Plan(checkpoint, options).Lines()]));
+            using Checkpoint checkpoint = options.Model is { } path ? Checkpoint.Open(path, CheckpointKind.Any) : ModelLoader.Open(options);
+            // What a drafter needs depends on the model it is served with.
+            string[] memory = checkpoint.Drafter is null ? [.. RunnerMaker.Plan(checkpoint, null, options).Lines()] : [];
+            Console.Write(CheckpointInspector.Describe(checkpoint, memory));
+            if (verify && checkpoint.Drafter is not null)
+            {
+                Console.Error.WriteLine("error: --verify knows the published models, and this is a drafter");
+                return 1;
+            }
             return !verify || await VerifyAsync(checkpoint, options) ? 0 : 1;
         }
         catch (Exception e) when (e is CheckpointException or TokenizerException or MemoryPlanException)

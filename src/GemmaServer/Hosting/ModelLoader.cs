@@ -10,10 +10,11 @@ namespace GemmaServer;
 
 /// <summary>Puts a model on a device for serving: the one step that the host does not know itself.</summary>
 /// <param name="checkpoint">Opened and checked; it outlives the runner.</param>
+/// <param name="drafter">A drafter that fits it, or null; it outlives the runner too.</param>
 /// <param name="options">Device, threads, types and bounds.</param>
 /// <param name="log">Receives lines for the log, such as the memory plan.</param>
 /// <returns>The runner and the context length that it can hold.</returns>
-internal delegate (IModelRunner Runner, int MaxModelLength) RunnerFactory(Checkpoint checkpoint, ServerOptions options, Action<string> log);
+internal delegate (IModelRunner Runner, int MaxModelLength) RunnerFactory(Checkpoint checkpoint, Checkpoint? drafter, ServerOptions options, Action<string> log);
 
 /// <summary>From a path to a model that answers: checkpoint, tokenizer, runner, engine. Anything wrong is said before serving.</summary>
 internal static class ModelLoader
@@ -39,6 +40,7 @@ internal static class ModelLoader
         void Say(string line) => Logs.Loading(logger, line);
 
         Checkpoint checkpoint = Open(options);
+        Checkpoint? drafter = null;
         IModelRunner? runner = null;
         InferenceEngine? engine = null;
         try
@@ -50,7 +52,8 @@ internal static class ModelLoader
             if (tokenizer.VocabularySize > checkpoint.Config.VocabularySize)
                 throw new CheckpointException(checkpoint.Path, "tokenizer", $"it has {tokenizer.VocabularySize} tokens, but the model embeds {checkpoint.Config.VocabularySize}");
 
-            (runner, int maxModelLength) = makeRunner(checkpoint, options, Say);
+            drafter = OpenDrafter(options, checkpoint, Say);
+            (runner, int maxModelLength) = makeRunner(checkpoint, drafter, options, Say);
             engine = new InferenceEngine(runner, new EngineOptions
             {
                 MaxModelLength = maxModelLength,
@@ -73,13 +76,14 @@ internal static class ModelLoader
                 VocabularySize = checkpoint.Config.VocabularySize,
                 BlockSize = BlockSize(runner.KvCache),
                 Fingerprint = Fingerprint(checkpoint),
-                Owned = [runner, checkpoint],
+                Owned = drafter is null ? [runner, checkpoint] : [runner, drafter, checkpoint],
             };
         }
         catch
         {
             engine?.Dispose();
             runner?.Dispose();
+            drafter?.Dispose();
             checkpoint.Dispose();
             throw;
         }
@@ -113,6 +117,26 @@ internal static class ModelLoader
     {
         SamplingDefaults google = new();
         return new SamplingDefaults(generation.Temperature ?? google.Temperature, generation.TopP ?? google.TopP, generation.TopK ?? google.TopK);
+    }
+
+    /// <summary>Opens the drafter that the options name, if they do.</summary>
+    /// <exception cref="CheckpointException">It is none, or was made for another model.</exception>
+    private static Checkpoint? OpenDrafter(ServerOptions options, Checkpoint target, Action<string> log)
+    {
+        if (Speculation.DrafterPath(options) is not { } path) return null;
+        Checkpoint drafter = Checkpoint.Open(path, CheckpointKind.Drafter);
+        try
+        {
+            DrafterFit.Check(drafter, target);
+            foreach (string note in drafter.Notes) log(note);
+            log($"Speculative decoding: drafter {drafter.Path} ({drafter.Config.LayerCount} layers of width {drafter.Config.HiddenSize}), at most {Speculation.MaxDrafts(options, target.Config)} tokens a step");
+            return drafter;
+        }
+        catch
+        {
+            drafter.Dispose();
+            throw;
+        }
     }
 
     private static Checkpoint OpenDemo()

@@ -8,15 +8,15 @@ internal static class RunnerMaker
 {
     /// <summary>A <see cref="RunnerFactory"/>: the place where device and runner are chosen by the options.</summary>
     /// <exception cref="MemoryPlanException">It does not fit into memory; the message says what would.</exception>
-    public static (IModelRunner Runner, int MaxModelLength) Make(Checkpoint checkpoint, ServerOptions options, Action<string> log)
+    public static (IModelRunner Runner, int MaxModelLength) Make(Checkpoint checkpoint, Checkpoint? drafter, ServerOptions options, Action<string> log)
     {
-        RunnerPlan plan = Plan(checkpoint, options);
+        RunnerPlan plan = Plan(checkpoint, drafter, options);
         CpuDevice device = new(options.Threads ?? 0, Activations(options.Activations), checkpoint.Config.RmsEpsilon);
         try
         {
             log($"Device: {device.Name}");
             foreach (string line in plan.Lines()) log(line);
-            return (new ModelRunner(device, checkpoint, plan), plan.MaxModelLength);
+            return (new ModelRunner(device, checkpoint, plan, drafter, Speculation.MaxDrafts(options, checkpoint.Config)), plan.MaxModelLength);
         }
         catch
         {
@@ -26,14 +26,14 @@ internal static class RunnerMaker
     }
 
     /// <summary>The memory plan, made before anything is allocated.</summary>
-    public static RunnerPlan Plan(Checkpoint checkpoint, ServerOptions options)
+    public static RunnerPlan Plan(Checkpoint checkpoint, Checkpoint? drafter, ServerOptions options)
     {
         long weights = checkpoint.StoredTensors.Sum(static t => t.Bytes);
         RunnerOptions wanted = new(
             KvType(options.KvCacheDtype), options.BlockSize, options.KvCacheMemory, options.MaxModelLen,
             Math.Min(options.MaxNumSeqs, options.MaxNumBatchedTokens), options.MaxNumBatchedTokens);
         // What the container or machine gives the process, as the runtime sees it.
-        return RunnerPlan.Make(checkpoint.Config, weights, wanted, GC.GetGCMemoryInfo().TotalAvailableMemoryBytes);
+        return RunnerPlan.Make(checkpoint.Config, weights, wanted, GC.GetGCMemoryInfo().TotalAvailableMemoryBytes, drafter);
     }
 
     // On the CPU the fast choices are bytes for activations and halves for the cache, as in llama.cpp.

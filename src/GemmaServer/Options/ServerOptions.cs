@@ -137,6 +137,14 @@ public sealed class ServerOptions
     [Flag("activations", "arithmetic of quantized matrix products")]
     public ActivationChoice Activations { get; init; }
 
+    /// <summary>What guesses tokens ahead: the model's MTP assistant (a GGUF file or Hugging Face folder), or <c>ngram</c> for prompt lookup. Default: nothing does.</summary>
+    [Flag("speculative-model", "MTP assistant that guesses tokens ahead, or ngram for prompt lookup")]
+    public string? SpeculativeModel { get; init; }
+
+    /// <summary>Most tokens guessed in a step for one sequence. Default by size, as vLLM's recipes: E2B 2, E4B and 26B-A4B 4, 12B and 31B 8, others 4; prompt lookup 8.</summary>
+    [Flag("num-speculative-tokens", "tokens guessed in a step; by size when absent"), Range(1, 32)]
+    public int? NumSpeculativeTokens { get; init; }
+
     /// <summary>Where the model is computed: auto or cpu. Default auto.</summary>
     [Flag("device", "where the model is computed")]
     public DeviceKind Device { get; init; }

@@ -57,5 +57,5 @@ public sealed class ModelLoaderTests
         Assert.Contains("vocab.gguf", e.Message);
     }
 
-    private static (IModelRunner, int) MakeRunner(Checkpoint checkpoint, ServerOptions options, Action<string> log) => (new ScriptedRunner(TestHost.Tokenizer), 2000);
+    private static (IModelRunner, int) MakeRunner(Checkpoint checkpoint, Checkpoint? drafter, ServerOptions options, Action<string> log) => (new ScriptedRunner(TestHost.Tokenizer), 2000);
 }
