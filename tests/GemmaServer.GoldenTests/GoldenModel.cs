@@ -27,7 +27,7 @@ internal sealed class GoldenModel
 
     public static readonly string[] PromptNames = ["p10", "p100", "p300"];
 
-    /// <summary>Every (model, type) that is there; the drafter has its own tests with the issue that serves it.</summary>
+    /// <summary>Every (model, type) that is there; the drafter has tests of its own.</summary>
     public static IEnumerable<object[]> All()
     {
         List<object[]> all = [];

@@ -37,6 +37,17 @@ internal sealed class RandomCheckpoint : IDisposable
         Description = $"seed {seed}: {(gguf ? "GGUF" : "HF")} {type} {Shape}";
     }
 
+    /// <summary>A model of a given shape as a Hugging Face folder.</summary>
+    public RandomCheckpoint(Random random, ReferenceShape shape)
+    {
+        Shape = shape;
+        List<(string Name, int[] Shape, double[] Values)> weights = Weights(random, Shape, unusedKv: false, ownHead: false);
+        Path = _folder;
+        WriteFolder(random, "F32", weights, ownHead: false);
+        Model = new ReferenceModel(Shape, weights.ToDictionary(w => w.Name, w => w.Values));
+        Description = $"HF F32 {Shape}";
+    }
+
     public string Path { get; }
 
     public ReferenceShape Shape { get; }
@@ -69,7 +80,7 @@ internal sealed class RandomCheckpoint : IDisposable
         int shards = Chance(random, 0.5) ? 1 : random.Next(2, 5);
         if (shards == 1)
         {
-            WriteSafetensors(random, "model.safetensors", tensors);
+            WriteSafetensors(random, System.IO.Path.Combine(_folder, "model.safetensors"), tensors);
             return;
         }
         JsonObject map = [];
@@ -77,14 +88,14 @@ internal sealed class RandomCheckpoint : IDisposable
         {
             string file = $"model-{s + 1:D5}-of-{shards:D5}.safetensors";
             List<(string Name, string Type, int[] Shape, byte[] Data)> part = [.. tensors.Where((_, i) => i % shards == s)];
-            WriteSafetensors(random, file, part);
+            WriteSafetensors(random, System.IO.Path.Combine(_folder, file), part);
             foreach ((string name, _, _, _) in part) map[name] = file;
         }
         JsonObject index = new() { ["metadata"] = new JsonObject { ["total_size"] = tensors.Sum(t => t.Data.Length) }, ["weight_map"] = map };
         File.WriteAllText(System.IO.Path.Combine(_folder, "model.safetensors.index.json"), index.ToJsonString());
     }
 
-    private void WriteSafetensors(Random random, string file, List<(string Name, string Type, int[] Shape, byte[] Data)> tensors)
+    internal static void WriteSafetensors(Random random, string file, List<(string Name, string Type, int[] Shape, byte[] Data)> tensors)
     {
         JsonObject header = new() { ["__metadata__"] = new JsonObject { ["format"] = "pt" } };
         int offset = 0;
@@ -100,7 +111,7 @@ internal sealed class RandomCheckpoint : IDisposable
         }
         // Some writers do not align the data, and nothing in the format says that they must.
         byte[] json = Encoding.UTF8.GetBytes(header.ToJsonString() + new string(' ', random.Next(8)));
-        using FileStream stream = File.Create(System.IO.Path.Combine(_folder, file));
+        using FileStream stream = File.Create(file);
         byte[] length = new byte[8];
         BinaryPrimitives.WriteInt64LittleEndian(length, json.Length);
         stream.Write(length);

@@ -13,8 +13,14 @@ internal sealed class ReferenceModel(ReferenceShape shape, IReadOnlyDictionary<s
     /// <summary>The same weights read as another model: what a mistake would compute.</summary>
     public ReferenceModel Mistaken(Func<ReferenceShape, ReferenceShape> mistake) => new(mistake(shape), weights);
 
+    /// <summary>The token embedding <c>[vocabulary, hidden]</c>.</summary>
+    public double[] Embedding => weights["embed_tokens.weight"];
+
     /// <summary>Logits after soft-capping at every position, <c>[position][vocabulary]</c>.</summary>
-    public double[][] Logits(ReadOnlySpan<int> tokens)
+    public double[][] Logits(ReadOnlySpan<int> tokens) => Run(tokens).Logits;
+
+    /// <summary>Logits, the rows after the last norm that they come from, and keys and values by layer (null where a layer borrows).</summary>
+    public (double[][] Logits, double[][] Hidden, (double[][] Keys, double[][] Values)[] Caches) Run(ReadOnlySpan<int> tokens)
     {
         int count = tokens.Length;
         double[][] x = new double[count][];
@@ -41,14 +47,14 @@ internal sealed class ReferenceModel(ReferenceShape shape, IReadOnlyDictionary<s
         }
 
         double[] head = weights.TryGetValue("lm_head.weight", out double[]? own) ? own : embedding;
-        double[][] logits = new double[count][];
+        double[][] logits = new double[count][], hidden = new double[count][];
         for (int t = 0; t < count; t++)
         {
-            logits[t] = Times(head, Norm(x[t], weights["norm.weight"]));
+            logits[t] = Times(head, hidden[t] = Norm(x[t], weights["norm.weight"]));
             if (shape.Softcap == 0) continue;
             for (int v = 0; v < logits[t].Length; v++) logits[t][v] = shape.Softcap * Math.Tanh(logits[t][v] / shape.Softcap);
         }
-        return logits;
+        return (logits, hidden, caches);
     }
 
     /// <summary>(RMS(W·x / √h) + table row · √P) / √2, for each layer.</summary>
@@ -115,7 +121,7 @@ internal sealed class ReferenceModel(ReferenceShape shape, IReadOnlyDictionary<s
         }
     }
 
-    private double[] FeedForward(int layer, double[] x)
+    internal double[] FeedForward(int layer, double[] x)
     {
         double[] n = Norm(x, Layer(layer, "pre_feedforward_layernorm.weight"));
         double[] inner = Times(Layer(layer, "mlp.gate_proj.weight"), n);
@@ -154,7 +160,7 @@ internal sealed class ReferenceModel(ReferenceShape shape, IReadOnlyDictionary<s
     }
 
     /// <summary>Pairs (i, i + d/2); on full layers only the first share of the pairs turns, with the whole d in the exponent.</summary>
-    private double[] Rotate(int layer, int position, double[] head)
+    internal double[] Rotate(int layer, int position, double[] head)
     {
         int half = head.Length / 2;
         int turning = shape.Slides(layer) ? half : (int)Math.Floor(shape.RotaryFactor * head.Length / 2);
@@ -169,11 +175,11 @@ internal sealed class ReferenceModel(ReferenceShape shape, IReadOnlyDictionary<s
         return head;
     }
 
-    private double[] Layer(int layer, string name) => weights[$"layers.{layer}.{name}"];
+    internal double[] Layer(int layer, string name) => weights[$"layers.{layer}.{name}"];
 
     private static double Gelu(double x) => 0.5 * x * (1 + Math.Tanh(Math.Sqrt(2 / Math.PI) * (x + 0.044715 * x * x * x)));
 
-    private static double[] Norm(double[] x, double[]? w)
+    internal static double[] Norm(double[] x, double[]? w)
     {
         double factor = 1 / Math.Sqrt(Dot(x, 0, x, 0, x.Length) / x.Length + Epsilon);
         double[] y = new double[x.Length];
@@ -181,7 +187,7 @@ internal sealed class ReferenceModel(ReferenceShape shape, IReadOnlyDictionary<s
         return y;
     }
 
-    private static double[] Softmax(double[] scores)
+    internal static double[] Softmax(double[] scores)
     {
         double max = scores.Max(), sum = 0;
         for (int i = 0; i < scores.Length; i++) sum += scores[i] = Math.Exp(scores[i] - max);
@@ -189,7 +195,7 @@ internal sealed class ReferenceModel(ReferenceShape shape, IReadOnlyDictionary<s
         return scores;
     }
 
-    private static double[] Times(ReadOnlySpan<double> w, double[] x)
+    internal static double[] Times(ReadOnlySpan<double> w, double[] x)
     {
         double[] y = new double[w.Length / x.Length];
         for (int r = 0; r < y.Length; r++)
@@ -202,14 +208,14 @@ internal sealed class ReferenceModel(ReferenceShape shape, IReadOnlyDictionary<s
         return y;
     }
 
-    private static double Dot(double[] a, int aFrom, double[] b, int bFrom, int count)
+    internal static double Dot(double[] a, int aFrom, double[] b, int bFrom, int count)
     {
         double sum = 0;
         for (int i = 0; i < count; i++) sum += a[aFrom + i] * b[bFrom + i];
         return sum;
     }
 
-    private static void AddTo(double[] x, double[] delta)
+    internal static void AddTo(double[] x, double[] delta)
     {
         for (int i = 0; i < x.Length; i++) x[i] += delta[i];
     }

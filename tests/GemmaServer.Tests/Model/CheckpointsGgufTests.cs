@@ -135,14 +135,6 @@ public sealed class CheckpointsGgufTests
         Assert.Contains($"'{architecture}'", e.Message);
     }
 
-    [Fact]
-    public void Refused_are_drafters_in_both_formats()
-    {
-        if (!GoldenData.Has("tiny-e-assistant")) { Assert.False(GoldenData.IsFull); return; }
-        foreach (string path in (string[])[.. GoldenModels.Ggufs("tiny-e-assistant"), GoldenModels.Folder("tiny-e-assistant")])
-            Assert.Contains("drafter", Assert.Throws<CheckpointException>(() => Checkpoint.Open(path)).Message);
-    }
-
     [Theory]
     [InlineData(16u, "IQ2_XXS")]
     [InlineData(40u, "NVFP4")]

@@ -8,7 +8,7 @@ namespace GemmaServer.Tests.Model;
 /// <summary>The reference checkpoints open in both formats and say the same.</summary>
 public sealed class CheckpointsGoldenTests
 {
-    /// <summary>Servable models at hand; the drafter is refused, see below.</summary>
+    /// <summary>Servable models at hand; drafters have tests of their own.</summary>
     public static TheoryData<string> Models => [.. GoldenModels.Names];
 
     [Theory, MemberData(nameof(Models))]
