@@ -10,11 +10,11 @@ internal sealed class EngineHarness : IDisposable
 
     public EngineHarness(
         bool asynchronous = false, int pages = 400, int maxLength = 120, int maxSequences = 8, int maxBatchTokens = 32, int maxQueue = 1000,
-        int tokensPerStep = 1, TimeProvider? time = null, Action<Exception>? onError = null,
+        int drafts = 0, int promptLookup = 0, TimeProvider? time = null, Action<Exception>? onError = null,
         KvCachePlan? plan = null, bool prefixCaching = true)
     {
         Plan = plan ?? PlanOf(pages);
-        Runner = new FakeModelRunner(Plan, 16, 64, asynchronous) { TokensPerStep = tokensPerStep };
+        Runner = new FakeModelRunner(Plan, 16, 64, asynchronous) { MaxDrafts = drafts };
         Engine = new InferenceEngine(Runner, new EngineOptions
         {
             MaxModelLength = maxLength,
@@ -22,6 +22,8 @@ internal sealed class EngineHarness : IDisposable
             MaxBatchTokens = maxBatchTokens,
             MaxQueue = maxQueue,
             PrefixCaching = prefixCaching,
+            PromptLookupDrafts = promptLookup,
+            DraftCost = 0.2,
             Time = time ?? TimeProvider.System,
             OnError = e => { Errors.Add(e); onError?.Invoke(e); },
         });

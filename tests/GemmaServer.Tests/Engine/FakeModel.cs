@@ -22,6 +22,10 @@ internal static class FakeModel
 
     public static int Token(ulong hash) => (int)((hash >> 17) % Vocabulary);
 
+    /// <summary>The token after a position. Where the sampling has a top-k, the text has that period, with a surprise now and then.</summary>
+    public static int Token(SamplingParams sampling, int position, ulong hash) =>
+        sampling.TopK > 0 && (hash >> 40) % 16 != 0 ? Token(Mix(sampling.Seed, (position + 1) % sampling.TopK)) : Token(hash);
+
     public static float Logprob(ulong hash, int token) => -(float)(Mix(hash, token) % 4096) / 256f;
 
     /// <summary>The given token first, then the n "best".</summary>
@@ -52,7 +56,7 @@ internal static class FakeModel
             int[] all = [.. tokens];
             ulong hash = See(plan, all, sampling, position);
             if (sampling.HasPenalties) hash = Mix(hash, Bag(prompt, all.AsSpan(prompt.Length)));
-            tokens.Add(Token(hash));
+            tokens.Add(Token(sampling, position, hash));
         }
         return [.. tokens.Skip(prompt.Length)];
     }
