@@ -1,5 +1,6 @@
 using GemmaServer.Compute;
 using GemmaServer.Model;
+using GemmaServer.Text;
 
 namespace GemmaServer.Engine;
 
@@ -256,6 +257,7 @@ internal sealed class Scheduler
             Blocks = sequence.Blocks!,
         };
         step.Add(sequence, slice, start < sequence.Count ? sequence.TokensAndDrafts[start..(end + drafts)] : LastSampledRow);
+        if (sample && sequence.Constraint is { } constraint) Constrain(step.Batch, constraint, sequence.TokensAndDrafts.Slice(end, drafts));
         _slicesInFlight++;
         return true;
     }
@@ -271,9 +273,32 @@ internal sealed class Scheduler
 
         if (sequence.Ngrams is null) sequence.KeepDrafts(drafts);
         else sequence.GuessFromTokens(drafts);
+        if (sequence.Constraint is { } constraint) sequence.KeepDrafts(AllowedDrafts(constraint, sequence.TokensAndDrafts[sequence.Count..]));
         _draftRoom -= sequence.Drafts;
         _draftPages -= more;
         return sequence.Drafts;
+    }
+
+    /// <summary>How many guesses from the first on may come at all.</summary>
+    private static int AllowedDrafts(TokenConstraint constraint, ReadOnlySpan<int> drafts)
+    {
+        int count = 0;
+        while (count < drafts.Length && constraint.TryPush(drafts[count])) count++;
+        constraint.Rewind(count);
+        return count;
+    }
+
+    /// <summary>Says what may be sampled from each of the batch's last rows: the one before the guesses, and those of the guesses.</summary>
+    private static void Constrain(StepBatch batch, TokenConstraint constraint, ReadOnlySpan<int> drafts)
+    {
+        int row = batch.TokenCount - 1 - drafts.Length;
+        batch.Allow(row, constraint.Allowed);
+        foreach (int draft in drafts)
+        {
+            constraint.TryPush(draft);
+            batch.Allow(++row, constraint.Allowed);
+        }
+        constraint.Rewind(drafts.Length);
     }
 
     /// <summary>Pages that the decodes of the next step take.</summary>

@@ -1,4 +1,5 @@
 using GemmaServer.Compute;
+using GemmaServer.Text;
 
 namespace GemmaServer.Engine;
 
@@ -46,6 +47,7 @@ internal sealed class Sequence
         MaxTokens = maxTokens;
         Generation = generation;
         Deadline = deadline;
+        Constraint = request.Constraint;
         _endsWith = endsWith;
         _stopTokens = [.. request.StopTokens];
         _tokens = new int[request.Prompt.Length + Math.Min(maxTokens, FirstOutputRoom)];
@@ -119,8 +121,14 @@ internal sealed class Sequence
     /// <summary>Whether one more token than those known and those in flight is wanted.</summary>
     public bool WantsToken => Count - PromptLength + SamplesInFlight < MaxTokens;
 
-    /// <summary>Rows between <see cref="Scheduled"/> and the end. The one behind a sample in flight only when its own sample is wanted.</summary>
-    public int RowsToCompute => Count - Scheduled + (WantsToken ? SamplesInFlight : 0);
+    /// <summary>
+    /// Rows between <see cref="Scheduled"/> and the end. The one behind a sample in flight only when its own sample is wanted, and
+    /// not where that one depends on which token the first was.
+    /// </summary>
+    public int RowsToCompute => Count - Scheduled + (WantsToken && Constraint is null ? SamplesInFlight : 0);
+
+    /// <summary>Which tokens may come next; null where any.</summary>
+    public TokenConstraint? Constraint { get; }
 
     /// <summary>How many tokens to guess a step; null where nobody guesses.</summary>
     public DraftDepth? Depth { get; init; }
@@ -185,6 +193,7 @@ internal sealed class Sequence
     {
         Reserve(Count + 1);
         _tokens[Count++] = token;
+        if (Constraint?.TryPush(token) == false) throw new InvalidOperationException($"The runner chose token {token}, which was not allowed.");
 
         if (_stopTokens.AsSpan().Contains(token)) return FinishReason.Stop;
         if (_endsWith is not null && _endsWith(token)) return FinishReason.Stop;

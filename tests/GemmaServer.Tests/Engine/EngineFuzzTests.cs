@@ -51,7 +51,8 @@ public sealed class EngineFuzzTests
         SamplingParams sampling = new() { Seed = (ulong)random.Next(), PresencePenalty = random.Next(2), TopK = random.Next(2) * random.Next(1, 9), Logprobs = random.Next(3) - 1 };
         int[] stops = random.Next(3) == 0 ? [.. Enumerable.Range(0, 20).Select(_ => random.Next(FakeModel.Vocabulary))] : [];
         return engine.Request(
-            EngineHarness.Prompt(random.Next(1, random.Next(2) == 0 ? 10 : maxLength + 1), random.Next()), random.Next(0, 100), sampling, stops, random.Next(-3, 3) is var n && n < 0 ? -1 : n);
+            EngineHarness.Prompt(random.Next(1, random.Next(2) == 0 ? 10 : maxLength + 1), random.Next()), random.Next(0, 100), sampling, stops, random.Next(-3, 3) is var n && n < 0 ? -1 : n,
+            constraint: random.Next(4) == 0 ? new ThirdsConstraint() : null);
     }
 
     private static void Check(EngineHarness engine, GenerationRequest request, Generation generation)

@@ -1,5 +1,6 @@
 using GemmaServer.Compute;
 using GemmaServer.Engine;
+using GemmaServer.Text;
 
 namespace GemmaServer.Tests.Engine;
 
@@ -55,7 +56,7 @@ internal sealed class EngineHarness : IDisposable
 
     public GenerationRequest Request(
         int[] prompt, int maxTokens, SamplingParams? sampling = null, int[]? stopTokens = null, int promptLogprobs = -1, TimeSpan? queueTimeout = null,
-        string? salt = null, int? boundary = null) => new()
+        string? salt = null, int? boundary = null, TokenConstraint? constraint = null) => new()
         {
             Id = $"request-{++_ids}",
             Prompt = prompt,
@@ -66,6 +67,7 @@ internal sealed class EngineHarness : IDisposable
             QueueTimeout = queueTimeout,
             CacheSalt = salt,
             CacheBoundary = boundary,
+            Constraint = constraint,
         };
 
     public Generation Submit(GenerationRequest request, Func<int, bool>? endsWith = null)
@@ -125,7 +127,7 @@ internal sealed class EngineHarness : IDisposable
     }
 
     public int[] Expected(GenerationRequest request, int? count = null) =>
-        FakeModel.Generate(Plan, request.Prompt, request.Sampling, count ?? request.MaxTokens);
+        FakeModel.Generate(Plan, request.Prompt, request.Sampling, count ?? request.MaxTokens, request.Constraint is null ? null : new ThirdsConstraint());
 
     public void Dispose() => Engine.Dispose();
 }

@@ -175,7 +175,7 @@ internal sealed class FakeModelRunner : IModelRunner
             {
                 ulong hash = See(step, index, known - 1, end);
                 if (slot.Sampling!.HasPenalties) hash = FakeModel.Mix(hash, slot.Bag);
-                int token = FakeModel.Token(slot.Sampling, known - 1, hash);
+                int token = FakeModel.Masked(FakeModel.Token(slot.Sampling, known - 1, hash), step.Allowed[slice.QueryStart + known - 1 - slice.ContextLength]);
                 slot.Last = token;
                 slot.Bag += FakeModel.Bag([], [token]);
                 int logprobs = slot.Sampling.Logprobs;
@@ -305,6 +305,7 @@ internal sealed class FakeModelRunner : IModelRunner
     private sealed class Pending
     {
         public readonly int[] Tokens;
+        public readonly ulong[]?[] Allowed;
         public readonly SequenceSlice[] Slices;
         public readonly int[][][] Tables;   // slice, group, page
         public readonly int[][] Counts;     // slice, group
@@ -314,6 +315,7 @@ internal sealed class FakeModelRunner : IModelRunner
         public Pending(int maxTokens, int maxSequences, int groups)
         {
             Tokens = new int[maxTokens];
+            Allowed = new ulong[]?[maxTokens];
             Slices = new SequenceSlice[maxSequences];
             Tables = [.. Enumerable.Range(0, maxSequences).Select(_ => Enumerable.Range(0, groups).Select(_ => new int[512]).ToArray())];
             Counts = [.. Enumerable.Range(0, maxSequences).Select(_ => new int[groups])];
@@ -324,6 +326,7 @@ internal sealed class FakeModelRunner : IModelRunner
             Count = batch.SequenceCount;
             batch.Tokens.CopyTo(Tokens);
             batch.Slices.CopyTo(Slices);
+            for (int row = 0; row < batch.TokenCount; row++) Allowed[row] = batch.Allowed(row);
             for (int i = 0; i < Count; i++)
                 for (int g = 0; g < groups; g++)
                 {

@@ -43,6 +43,27 @@ public sealed class SpeculationTests
         Assert.True(engine.Engine.Metrics.Steps < 130, $"{engine.Engine.Metrics.Steps} steps for 200 tokens, {engine.Engine.Metrics.AcceptedDrafts} guesses right");
     }
 
+    [Theory]
+    [InlineData(false, 0, 8)]
+    [InlineData(false, 4, 0)]
+    [InlineData(true, 0, 0)]
+    [InlineData(true, 4, 0)]
+    public void Answers_keep_to_their_constraint_with_guesses_as_without(bool asynchronous, int drafts, int promptLookup)
+    {
+        using EngineHarness engine = new(asynchronous, maxLength: 200, drafts: drafts, promptLookup: promptLookup);
+        ThirdsConstraint[] constraints = [.. Enumerable.Range(0, 6).Select(_ => new ThirdsConstraint())];
+        GenerationRequest[] requests = [.. constraints.Select((c, i) => engine.Request(
+            EngineHarness.Prompt(9 + i, i), 150, new SamplingParams { Seed = (ulong)i, TopK = i % 2 * 4, PresencePenalty = i % 3 }, constraint: c))];
+        Generation[] running = [.. requests.Select(r => engine.Submit(r))];
+        engine.RunToEnd();
+        for (int i = 0; i < running.Length; i++) EngineHarness.AssertEnded(running[i], FinishReason.Length, engine.Expected(requests[i]));
+        EngineMetrics metrics = engine.Engine.Metrics;
+        Assert.NotEqual(engine.Expected(requests[0]), FakeModel.Generate(engine.Plan, requests[0].Prompt, requests[0].Sampling, 150));
+        if (drafts + promptLookup == 0) return;
+        Assert.True(metrics.AcceptedDrafts > 100, $"{metrics.AcceptedDrafts} of {metrics.Drafts} guesses right");
+        Assert.True(constraints.Max(c => c.LongestRewind) > 1);
+    }
+
     [Fact]
     public void What_follows_a_stop_token_among_right_guesses_is_dropped()
     {
