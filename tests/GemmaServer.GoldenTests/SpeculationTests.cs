@@ -57,6 +57,49 @@ public class SpeculationTests(ITestOutputHelper output)
         }
     }
 
+    /// <summary>
+    /// Tokens sampled where a guess was verified, and those after a guess that was right, against the model's own probabilities:
+    /// chi-square over 16,000 answers with fixed seeds, alpha 1e-4.
+    /// </summary>
+    [Fact]
+    public async Task Guesses_do_not_change_the_distribution()
+    {
+        object[] model = Models().First();
+        string path = GoldenModel.Open((string)model[0], (string)model[1]).Path;
+        using ServingHarness plain = new(path);
+        plain.Engine.Start();
+        int[] prompt = plain.Prompt(40, 2);
+        int[] greedy = await EngineHarness.TokensAsync(plain.Submit(prompt, new SamplingParams { Temperature = 0 }, 8));
+        double[] second = await ProbabilitiesAsync(plain, [.. prompt, greedy[0]]);
+        double[] third = await ProbabilitiesAsync(plain, [.. prompt, greedy[0], greedy[1]]);
+
+        // Always the likeliest continuation is guessed, whatever was sampled.
+        using ServingHarness guessing = new(path, wrap: runner => new GuessingRunner(runner, (_, _) => greedy, accuracy: 100));
+        guessing.Engine.Start();
+        int[] seconds = new int[second.Length], thirds = new int[second.Length];
+        for (int wave = 0; wave < 16; wave++)
+        {
+            Generation[] running = [.. Enumerable.Range(0, 1000).Select(i => guessing.Submit(prompt, new SamplingParams { Temperature = 1.5f, Seed = (ulong)(wave * 1000 + i) }, 4))];
+            foreach (Generation generation in running)
+            {
+                int[] tokens = await EngineHarness.TokensAsync(generation);
+                if (tokens[0] != greedy[0]) continue;
+                seconds[tokens[1]]++;
+                if (tokens[1] == greedy[1]) thirds[tokens[2]]++;
+            }
+        }
+        EngineMetrics metrics = guessing.Engine.Metrics;
+        output.WriteLine($"{seconds.Sum()} and {thirds.Sum()} samples, {metrics.AcceptedDrafts} of {metrics.Drafts} guesses right");
+        Assert.True(thirds.Sum() > 500 && metrics.AcceptedDrafts > 500 && metrics.Drafts > metrics.AcceptedDrafts + 500);
+        AssertFollows(second, seconds);
+        AssertFollows(third, thirds);
+
+        // The test sees a sampler that, after a wrong guess, gives the guess a second chance.
+        double p = second[greedy[1]];
+        double[] twice = [.. second.Select((q, token) => token == greedy[1] ? p + (1 - p) * p : (1 - p) * q)];
+        Assert.True(ChiSquare(twice, seconds).Value > ChiSquare(twice, seconds).Limit);
+    }
+
     [Fact]
     public async Task Text_that_cannot_be_predicted_costs_few_rows()
     {
@@ -69,6 +112,39 @@ public class SpeculationTests(ITestOutputHelper output)
         EngineMetrics metrics = lookup.Engine.Metrics;
         output.WriteLine($"{metrics.Drafts} guesses verified ({metrics.AcceptedDrafts} right) in {metrics.Rows} rows");
         Assert.True(metrics.Drafts < 0.03 * metrics.Rows);
+    }
+
+    /// <summary>At the temperature of the test above.</summary>
+    private static async Task<double[]> ProbabilitiesAsync(ServingHarness serving, int[] prompt)
+    {
+        TokenEvent[] events = await EventsAsync(serving.Submit(prompt, new SamplingParams { Temperature = 0, Logprobs = serving.Vocabulary }, 1));
+        double[] weights = new double[serving.Vocabulary];
+        foreach (TokenLogprob t in events[0].TopLogprobs!) weights[t.Token] = Math.Exp(t.Logprob / 1.5);
+        double sum = weights.Sum();
+        return [.. weights.Select(w => w / sum)];
+    }
+
+    private void AssertFollows(double[] expected, int[] seen)
+    {
+        (double value, double limit) = ChiSquare(expected, seen);
+        output.WriteLine($"chi-square {value:0.0}, limit {limit:0.0}");
+        Assert.True(value < limit, $"chi-square {value}, limit {limit}");
+    }
+
+    /// <summary>Cells that expect fewer than five are one cell. The limit is that of alpha = 1e-4, by Wilson and Hilferty.</summary>
+    private static (double Value, double Limit) ChiSquare(double[] expected, int[] seen)
+    {
+        int samples = seen.Sum(), cells = 0;
+        double value = 0, restExpected = 0, restSeen = 0;
+        for (int i = 0; i < expected.Length; i++)
+        {
+            double e = expected[i] * samples;
+            if (e < 5) (restExpected, restSeen) = (restExpected + e, restSeen + seen[i]);
+            else (value, cells) = (value + (seen[i] - e) * (seen[i] - e) / e, cells + 1);
+        }
+        if (restExpected > 0) (value, cells) = (value + (restSeen - restExpected) * (restSeen - restExpected) / restExpected, cells + 1);
+        double k = cells - 1, z = 3.719;
+        return (value, k * Math.Pow(1 - 2 / (9 * k) + z * Math.Sqrt(2 / (9 * k)), 3));
     }
 
     private static SamplingParams Sampling(int i)
