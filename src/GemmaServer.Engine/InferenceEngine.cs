@@ -17,6 +17,7 @@ public sealed class InferenceEngine : IDisposable
     private readonly ScheduledStep[] _steps;    // one in flight, one to fill
     private int _turn;
     private ScheduledStep? _inFlight;
+    private long _collectedAt;
 
     private readonly ConcurrentQueue<Sequence> _inbox = new();
     private readonly ConcurrentQueue<Sequence> _cancelled = new();
@@ -50,7 +51,7 @@ public sealed class InferenceEngine : IDisposable
 
         Metrics = new EngineMetrics(runner.KvCache.PageCount);
         _scheduler = new Scheduler(runner, sequences, rows, options.CachedWindowShare, Metrics, options.Time, Report);
-        _committer = new Committer(_scheduler, Metrics, options.Time, Report);
+        _committer = new Committer(_scheduler, Metrics, options.DraftCost, options.Time, Report);
         _steps = [new ScheduledStep(rows, sequences), new ScheduledStep(rows, sequences)];
     }
 
@@ -59,6 +60,9 @@ public sealed class InferenceEngine : IDisposable
 
     /// <summary>Most prompt and answer tokens of one request together.</summary>
     public int MaxModelLength => _options.MaxModelLength;
+
+    /// <summary>Most tokens that are guessed for a sequence in a step; 0 where nobody guesses.</summary>
+    public int MaxDrafts => _runner.MaxDrafts > 0 ? _runner.MaxDrafts : _options.PromptLookupDrafts;
 
     /// <summary>Starts the engine thread.</summary>
     public void Start()
@@ -82,6 +86,8 @@ public sealed class InferenceEngine : IDisposable
 
         int maxTokens = Math.Clamp(request.MaxTokens, 0, MaxModelLength - request.Prompt.Length);
         TokenHashes? hashes = Hash(request, maxTokens);
+        DraftDepth? depth = MaxDrafts > 0 && maxTokens > 1 ? new DraftDepth(MaxDrafts) : null;
+        NgramIndex? ngrams = depth is null || _runner.MaxDrafts > 0 ? null : IndexNgrams(request, maxTokens);
         long now = _options.Time.GetTimestamp();
         generation = null;
         lock (_submitting)
@@ -94,7 +100,7 @@ public sealed class InferenceEngine : IDisposable
             }
 
             Generation accepted = new(request, maxTokens, now);
-            Sequence sequence = new(request, maxTokens, endsWith, accepted, Deadline(request, now), hashes);
+            Sequence sequence = new(request, maxTokens, endsWith, accepted, Deadline(request, now), hashes) { Depth = depth, Ngrams = ngrams };
             accepted.OnCancel(() => Cancel(sequence));
             Metrics.AddWaiting(1);
             _inbox.Enqueue(sequence);
@@ -143,7 +149,7 @@ public sealed class InferenceEngine : IDisposable
         TakeIn();
 
         // A preempted sequence gives its pages away at once, so nothing in flight may still read them.
-        if (_inFlight is not null && !_scheduler.HasPagesForDecodes()) Settle();
+        if (_inFlight is not null && !_scheduler.CanPlanAhead()) Settle();
 
         ScheduledStep? next = Launch();
         Settle();
@@ -184,6 +190,7 @@ public sealed class InferenceEngine : IDisposable
         Metrics.AddStep(step.Batch.TokenCount);
         try
         {
+            step.LaunchedAt = _options.Time.GetTimestamp();
             step.Ticket = _runner.Launch(step.Batch);
             return step;
         }
@@ -213,7 +220,11 @@ public sealed class InferenceEngine : IDisposable
             _committer.Abandon(step);
             return;
         }
-        _committer.Commit(step, result);
+        // Where steps overlap, this one began when the one before was done.
+        long now = _options.Time.GetTimestamp();
+        TimeSpan elapsed = _options.Time.GetElapsedTime(Math.Max(step.LaunchedAt, _collectedAt), now);
+        _collectedAt = now;
+        _committer.Commit(step, result, elapsed);
     }
 
     private void Run()
@@ -309,6 +320,14 @@ public sealed class InferenceEngine : IDisposable
         TokenHashes hashes = new(_scheduler.HashUnit, request.CacheSalt, request.Prompt.Length + Math.Min(maxTokens, Sequence.FirstOutputRoom));
         hashes.Extend(request.Prompt);
         return hashes;
+    }
+
+    /// <summary>Indexes the prompt here, on the caller's thread.</summary>
+    private static NgramIndex IndexNgrams(GenerationRequest request, int maxTokens)
+    {
+        NgramIndex ngrams = new(request.Prompt.Length + Math.Min(maxTokens, Sequence.FirstOutputRoom));
+        ngrams.Extend(request.Prompt);
+        return ngrams;
     }
 
     private long Deadline(GenerationRequest request, long now)

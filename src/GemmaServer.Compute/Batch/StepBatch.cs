@@ -46,12 +46,15 @@ public sealed class StepBatch
 
     private readonly int[] _tokens;
     private readonly SequenceSlice[] _slices;
+    private readonly ulong[]?[] _allowed;
+    private bool _anyAllowed;
 
     /// <summary>Room for so many rows and sequences.</summary>
     public StepBatch(int maxTokens, int maxSequences)
     {
         _tokens = new int[maxTokens];
         _slices = new SequenceSlice[maxSequences];
+        _allowed = new ulong[]?[maxTokens];
     }
 
     /// <summary>Rows in this step.</summary>
@@ -66,6 +69,16 @@ public sealed class StepBatch
     /// <summary>The sequences, in row order.</summary>
     public ReadOnlySpan<SequenceSlice> Slices => _slices.AsSpan(0, SequenceCount);
 
+    /// <summary>What may be sampled from a row: one bit for each token id, set where it may; null where any token may.</summary>
+    public ulong[]? Allowed(int row) => _allowed[row];
+
+    /// <summary>Says what may be sampled from a row that was added; the array is not changed as long as the step lasts.</summary>
+    public void Allow(int row, ulong[]? tokens)
+    {
+        _allowed[row] = tokens;
+        _anyAllowed |= tokens is not null;
+    }
+
     /// <summary>Rows that still fit.</summary>
     public int FreeTokens => _tokens.Length - TokenCount;
 
@@ -75,6 +88,8 @@ public sealed class StepBatch
     /// <summary>Forgets everything.</summary>
     public void Clear()
     {
+        if (_anyAllowed) Array.Clear(_allowed, 0, TokenCount);
+        _anyAllowed = false;
         TokenCount = 0;
         SequenceCount = 0;
     }

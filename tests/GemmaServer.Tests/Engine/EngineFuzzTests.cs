@@ -11,7 +11,7 @@ public sealed class EngineFuzzTests
     [InlineData(true)]
     public void Random_traffic_gives_the_models_tokens_and_leaves_everything_whole(bool asynchronous)
     {
-        long preemptions = 0, failures = 0, aborted = 0;
+        long preemptions = 0, failures = 0, aborted = 0, drafts = 0, accepted = 0;
         for (int seed = 0; seed < 150; seed++)
         {
             Random random = new(seed);
@@ -20,7 +20,7 @@ public sealed class EngineFuzzTests
             int least = EngineHarness.PlanOf(0).PagesForSequence(maxLength, chunk);
             using EngineHarness engine = new(
                 asynchronous, least + random.Next(0, least / 2), maxLength, random.Next(1, 11), chunk,
-                tokensPerStep: asynchronous ? 1 : random.Next(1, 4));
+                drafts: random.Next(3) == 0 ? random.Next(1, 6) : 0, promptLookup: random.Next(0, 8));
             if (seed % 5 == 0) engine.Runner.OnCollect = _ => { if (random.Next(60) == 0) throw new InvalidOperationException(); };
 
             List<(GenerationRequest Request, Generation Generation)> all = [];
@@ -37,18 +37,22 @@ public sealed class EngineFuzzTests
             foreach ((GenerationRequest request, Generation generation) in all) Check(engine, request, generation);
             preemptions += engine.Engine.Metrics.Preemptions;
             failures += engine.Engine.Metrics.Failures;
+            drafts += engine.Engine.Metrics.Drafts;
+            accepted += engine.Engine.Metrics.AcceptedDrafts;
             aborted += engine.Engine.Metrics.Finished(FinishReason.Abort);
         }
         // The traffic was what it claims to be.
+        Assert.True(accepted > 500 && drafts - accepted > 500, $"{drafts} drafts, {accepted} of them right");
         Assert.True(preemptions > 100 && failures > 10 && aborted > 100, $"{preemptions} preemptions, {failures} failures, {aborted} aborted");
     }
 
     private static GenerationRequest RandomRequest(EngineHarness engine, Random random, int maxLength)
     {
-        SamplingParams sampling = new() { Seed = (ulong)random.Next(), PresencePenalty = random.Next(2) };
+        SamplingParams sampling = new() { Seed = (ulong)random.Next(), PresencePenalty = random.Next(2), TopK = random.Next(2) * random.Next(1, 9), Logprobs = random.Next(3) - 1 };
         int[] stops = random.Next(3) == 0 ? [.. Enumerable.Range(0, 20).Select(_ => random.Next(FakeModel.Vocabulary))] : [];
         return engine.Request(
-            EngineHarness.Prompt(random.Next(1, random.Next(2) == 0 ? 10 : maxLength + 1), random.Next()), random.Next(0, 100), sampling, stops, random.Next(-3, 3) is var n && n < 0 ? -1 : n);
+            EngineHarness.Prompt(random.Next(1, random.Next(2) == 0 ? 10 : maxLength + 1), random.Next()), random.Next(0, 100), sampling, stops, random.Next(-3, 3) is var n && n < 0 ? -1 : n,
+            constraint: random.Next(4) == 0 ? new ThirdsConstraint() : null);
     }
 
     private static void Check(EngineHarness engine, GenerationRequest request, Generation generation)

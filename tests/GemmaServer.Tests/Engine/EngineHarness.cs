@@ -1,5 +1,6 @@
 using GemmaServer.Compute;
 using GemmaServer.Engine;
+using GemmaServer.Text;
 
 namespace GemmaServer.Tests.Engine;
 
@@ -10,11 +11,11 @@ internal sealed class EngineHarness : IDisposable
 
     public EngineHarness(
         bool asynchronous = false, int pages = 400, int maxLength = 120, int maxSequences = 8, int maxBatchTokens = 32, int maxQueue = 1000,
-        int tokensPerStep = 1, TimeProvider? time = null, Action<Exception>? onError = null,
+        int drafts = 0, int promptLookup = 0, TimeProvider? time = null, Action<Exception>? onError = null,
         KvCachePlan? plan = null, bool prefixCaching = true)
     {
         Plan = plan ?? PlanOf(pages);
-        Runner = new FakeModelRunner(Plan, 16, 64, asynchronous) { TokensPerStep = tokensPerStep };
+        Runner = new FakeModelRunner(Plan, 16, 64, asynchronous) { MaxDrafts = drafts };
         Engine = new InferenceEngine(Runner, new EngineOptions
         {
             MaxModelLength = maxLength,
@@ -22,6 +23,8 @@ internal sealed class EngineHarness : IDisposable
             MaxBatchTokens = maxBatchTokens,
             MaxQueue = maxQueue,
             PrefixCaching = prefixCaching,
+            PromptLookupDrafts = promptLookup,
+            DraftCost = 0.2,
             Time = time ?? TimeProvider.System,
             OnError = e => { Errors.Add(e); onError?.Invoke(e); },
         });
@@ -53,7 +56,7 @@ internal sealed class EngineHarness : IDisposable
 
     public GenerationRequest Request(
         int[] prompt, int maxTokens, SamplingParams? sampling = null, int[]? stopTokens = null, int promptLogprobs = -1, TimeSpan? queueTimeout = null,
-        string? salt = null, int? boundary = null) => new()
+        string? salt = null, int? boundary = null, TokenConstraint? constraint = null) => new()
         {
             Id = $"request-{++_ids}",
             Prompt = prompt,
@@ -64,6 +67,7 @@ internal sealed class EngineHarness : IDisposable
             QueueTimeout = queueTimeout,
             CacheSalt = salt,
             CacheBoundary = boundary,
+            Constraint = constraint,
         };
 
     public Generation Submit(GenerationRequest request, Func<int, bool>? endsWith = null)
@@ -123,7 +127,7 @@ internal sealed class EngineHarness : IDisposable
     }
 
     public int[] Expected(GenerationRequest request, int? count = null) =>
-        FakeModel.Generate(Plan, request.Prompt, request.Sampling, count ?? request.MaxTokens);
+        FakeModel.Generate(Plan, request.Prompt, request.Sampling, count ?? request.MaxTokens, request.Constraint is null ? null : new ThirdsConstraint());
 
     public void Dispose() => Engine.Dispose();
 }

@@ -78,6 +78,7 @@ internal sealed unsafe class CpuHead(WorkerPool workers, CpuMatMul matMul) : IDi
                     IsFirstSample = i == sampled,
                     Guess = last || i < sampled ? -1 : next,
                     HiddenRow = hiddenRow,
+                    Allowed = step.Allowed(row),
                 };
             }
         }
@@ -132,6 +133,7 @@ internal sealed unsafe class CpuHead(WorkerPool workers, CpuMatMul matMul) : IDi
         public int Token;
 
         public bool Sample, IsFirstSample;
+        public ulong[]? Allowed;
         public float Logprob;
         public TokenLogprob[]? Top, Prompt;
     }
@@ -179,12 +181,12 @@ internal sealed unsafe class CpuHead(WorkerPool workers, CpuMatMul matMul) : IDi
             if (logprobs)
             {
                 row.Top = sampler.Logprobs(l, wanted, logSum);
-                row.Token = sampler.ChooseKeeping(l, slot, row.Position + 1, out float logit);
+                row.Token = sampler.ChooseKeeping(l, slot, row.Position + 1, row.Allowed, out float logit);
                 row.Logprob = (float)(logit - logSum);
             }
             else
             {
-                row.Token = sampler.Choose(l, slot, row.Position + 1);
+                row.Token = sampler.Choose(l, slot, row.Position + 1, row.Allowed);
             }
             slot.Commit(row.Token);
             if (lastHidden is not null && row.HiddenRow >= 0 && row.Token != row.Guess)
