@@ -14,7 +14,7 @@ internal sealed class EngineHarness : IDisposable
         KvCachePlan? plan = null, bool prefixCaching = true)
     {
         Plan = plan ?? PlanOf(pages);
-        Runner = new FakeModelRunner(Plan, 16, 64, asynchronous) { TokensPerStep = tokensPerStep };
+        Runner = new FakeModelRunner(Plan, 16, Math.Max(64, maxBatchTokens), asynchronous) { TokensPerStep = tokensPerStep };
         Engine = new InferenceEngine(Runner, new EngineOptions
         {
             MaxModelLength = maxLength,

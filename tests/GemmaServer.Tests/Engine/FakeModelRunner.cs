@@ -56,6 +56,9 @@ internal sealed class FakeModelRunner : IModelRunner
     /// <summary>Called before a slot is opened; may throw.</summary>
     public Action<int>? OnOpen { get; set; }
 
+    /// <summary>Called with a slot's prompt; gives the answer to write instead of the model's own, or null.</summary>
+    public Func<int[], int[]?>? Script { get; set; }
+
     /// <summary>What the engine did against the contract.</summary>
     public List<string> Violations { get; } = [];
 
@@ -80,6 +83,8 @@ internal sealed class FakeModelRunner : IModelRunner
         s.Bag = FakeModel.Bag(prompt, output);
         s.Last = -1;
         s.HasHoles = false;
+        s.Script = Script?.Invoke(prompt.ToArray());
+        s.PromptLength = prompt.Length;
     }
 
     public void CloseSlot(int slot)
@@ -165,9 +170,11 @@ internal sealed class FakeModelRunner : IModelRunner
         int count = !slice.Sample ? 0 : slice.QueryLength <= TokensPerStep ? TokensPerStep : 1;
         for (int i = 0; i < count; i++)
         {
-            ulong hash = See(step, index, end - 1 + i, end);
+            int place = end + i - slot.PromptLength;
+            bool isScripted = place < slot.Script?.Length;
+            ulong hash = isScripted && place % 16 != 0 ? 0 : See(step, index, end - 1 + i, end);    // a script reads its history now and then
             if (slot.Sampling!.HasPenalties) hash = FakeModel.Mix(hash, slot.Bag);
-            int token = FakeModel.Token(hash);
+            int token = isScripted ? slot.Script![place] : FakeModel.Token(hash);
             _extra[i] = slot.Last = token;
             slot.Bag += FakeModel.Bag([], [token]);
             int logprobs = slot.Sampling.Logprobs;
@@ -255,6 +262,8 @@ internal sealed class FakeModelRunner : IModelRunner
         public SamplingParams? Sampling;
         public int Bag;
         public int Last;
+        public int[]? Script;
+        public int PromptLength;
         public bool HasHoles;   // a failed step never wrote its rows
     }
 
