@@ -12,8 +12,8 @@ public sealed class ConversationCacheTests
 {
     private const int Window = 512;
     private const int Chunk = 512;
-    private const int Others = 2;           // conversations between two turns
-    private const int OtherLength = 900;
+    private const int Growth = 1000;        // most tokens that a dialogue adds to its first prompt
+    private const int OtherLength = 1500;   // of another conversation between two turns
     private const int OtherAnswer = 40;
 
     public static IEnumerable<object[]> Cases() =>
@@ -47,6 +47,7 @@ public sealed class ConversationCacheTests
             int[] last = [];
             using EngineHarness engine = NewEngine(asynchronous: filler % 2 == 1, traffic, dialogue.Render().Prompt.Length);
             block = 32;
+            for (int junk = 0; traffic && junk < 3; junk++) Distract(engine, 3500, 100 + junk);     // no page is free when it begins
             for (int request = 0; request < Dialogue.Requests; request++)
             {
                 (int[] prompt, int boundary) = dialogue.Render();
@@ -63,7 +64,7 @@ public sealed class ConversationCacheTests
                 }
                 last = [.. prompt, .. answer];
                 dialogue.Continue(answer);
-                for (int other = 0; traffic && other < Others; other++) Distract(engine, request * Others + other);
+                if (traffic) Distract(engine, OtherLength, request);
             }
         }
     }
@@ -89,26 +90,25 @@ public sealed class ConversationCacheTests
         engine.AssertWhole();
     }
 
-    private static void Distract(EngineHarness engine, int seed)
+    private static void Distract(EngineHarness engine, int length, int seed)
     {
-        Generation generation = engine.Submit(engine.Request(EngineHarness.Prompt(OtherLength, seed), OtherAnswer, boundary: OtherLength - 5));
+        Generation generation = engine.Submit(engine.Request(EngineHarness.Prompt(length, seed), OtherAnswer, boundary: length - 5));
         Run(engine);
         Assert.Equal(FinishReason.Length, EngineHarness.Read(generation).Finish);
     }
 
     /// <summary>
     /// The page layout of E2B: 16 tokens of the global group, 32 of each of four sliding ones. With traffic the pool holds what every
-    /// conversation needs to go on, and room for one to compute in, so that whatever else is cached has to give way.
+    /// conversation needs to go on and a chunk's pages beside, and was full of older things before: whatever else is cached has to give way.
     /// </summary>
     private static EngineHarness NewEngine(bool asynchronous, bool traffic, int firstPrompt)
     {
-        int longest = firstPrompt + 2500;
+        int longest = firstPrompt + Growth;
         KvCachePlan plan = new(
             [new KvGroup([3], 0, 16, 64), .. Enumerable.Range(0, 4).Select(g => new KvGroup([g == 3 ? 4 : g], Window, 32, 32))], 1024, 0, KvCacheType.F32);
-        int room = plan.PagesForSequence(longest, Chunk);
         int pages = traffic
-            ? room + Kept(firstPrompt, longest) + Dialogue.Requests * Others * Kept(OtherLength, OtherLength + OtherAnswer)
-            : 2 * (longest / 16 + 4 * (longest / 32)) + room;
+            ? Kept(firstPrompt, longest) + Dialogue.Requests * Kept(OtherLength, OtherLength + OtherAnswer) + 4 * (Chunk / 32 + 2)
+            : longest / 16 + 4 * (longest / 32) + plan.PagesForSequence(longest, Chunk);
         return new(asynchronous, maxLength: longest, maxBatchTokens: Chunk, plan: plan with { PageCount = pages });
     }
 
