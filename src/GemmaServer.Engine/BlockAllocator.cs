@@ -26,6 +26,9 @@ internal sealed class BlockAllocator
     /// <summary>Tokens between two hashes of a sequence that takes part in the prefix cache.</summary>
     public int HashUnit => _cache.Unit;
 
+    /// <summary>Prefixes are found in multiples of so many tokens.</summary>
+    public int CacheBlock => _cache.Block;
+
     public BlockTable NewTable() => new(_groups.Length);
 
     /// <summary>Pages to take before positions up to <paramref name="end"/> (exclusive) can be computed.</summary>
@@ -115,7 +118,7 @@ internal sealed class BlockAllocator
         _cache.Add(hashes, blocks, from, to, promptLength);
 
     /// <inheritdoc cref="PrefixCache.KeepWindows"/>
-    public void KeepWindows(TokenHashes hashes, int position) => _cache.KeepWindows(hashes, position);
+    public void KeepWindows(TokenHashes hashes, int from, int to) => _cache.KeepWindows(hashes, from, to);
 
     /// <summary>Free + held + cached = all over these tables, and no page in two places but those that the cache shares.</summary>
     /// <exception cref="InvalidOperationException">It is not so.</exception>

@@ -19,7 +19,7 @@ internal sealed class Committer(Scheduler scheduler, EngineMetrics metrics, doub
         {
             Sequence sequence = step.Sequences[i];
             SequenceSlice slice = step.Batch.Slices[i];
-            scheduler.Land(sequence, slice);
+            scheduler.Land(sequence, slice, isComputed: true);
             if (sequence.State == SequenceState.Finished) continue;
             try
             {
@@ -40,7 +40,7 @@ internal sealed class Committer(Scheduler scheduler, EngineMetrics metrics, doub
         for (int i = 0; i < step.Count; i++)
         {
             Sequence sequence = step.Sequences[i];
-            scheduler.Land(sequence, step.Batch.Slices[i]);
+            scheduler.Land(sequence, step.Batch.Slices[i], isComputed: false);
             if (sequence.State != SequenceState.Finished) scheduler.Finish(sequence, FinishReason.Error);
         }
         step.Clear();

@@ -17,7 +17,7 @@ namespace GemmaServer.Engine;
 /// <para>
 /// Life. A page is named when it is full and committed, and never written again. When nobody holds it any more it stays,
 /// evictable, in <see cref="EvictionOrder"/>. Sliding pages that left their window in passing go first; those before a
-/// place where conversations continue (before the generation prompt, at the end of a turn) are worth as much as global
+/// place where conversations continue (both ends of the generation prompt, the end of a turn) are worth as much as global
 /// pages, as long as they stay within a budget. Two sequences that compute the same page at the same time keep one each;
 /// only the first is named.
 /// </para>
@@ -31,6 +31,11 @@ internal sealed class PrefixCache
     private readonly CacheRank[] _ranks;    // by page
     private readonly EvictionOrder _unheld;
     private readonly int _windowBudget;
+
+    // What lies before a turn's end or the generation prompt may come back a little changed: blanks trimmed, a word merged with
+    // the next, text moved behind a call, a call's arguments in another order. An eighth of the window (64 tokens on E2B, 128 on
+    // 12B) costs an eighth more pages, and holds most answers to tools whole.
+    private readonly int _slack;
 
     /// <param name="groups">The layer groups.</param>
     /// <param name="pool">All pages.</param>
@@ -54,6 +59,7 @@ internal sealed class PrefixCache
         }
         Unit = Math.Max(1, unit);
         Block = (int)block;
+        _slack = groups.Where(static g => g.Window > 0).Select(static g => g.Window).DefaultIfEmpty().Min() / 8;
     }
 
     /// <summary>Tokens between two hashes: every page of every group ends at a multiple.</summary>
@@ -124,10 +130,18 @@ internal sealed class PrefixCache
         }
     }
 
-    /// <summary>Makes the windows before a position worth keeping, if all their pages are still there. The position is rounded down to a block.</summary>
-    public void KeepWindows(TokenHashes hashes, int position)
+    /// <summary>
+    /// Makes the windows worth keeping that a conversation needs to go on anywhere between two positions, or a little before
+    /// them (<see cref="_slack"/>): one before each block there, if all its pages are left. Neighbours differ in a block only.
+    /// </summary>
+    public void KeepWindows(TokenHashes hashes, int from, int to)
     {
-        position -= position % Block;
+        for (int position = Math.Max(0, from - _slack) / Block * Block; position <= to; position += Block) KeepWindow(hashes, position);
+        HoldToBudget();
+    }
+
+    private void KeepWindow(TokenHashes hashes, int position)
+    {
         for (int g = 0; g < _groups.Length; g++)
             if (_groups[g].Window > 0 && LastMissing(hashes, g, FirstSeen(g, position), position) >= 0) return;
 
@@ -136,7 +150,6 @@ internal sealed class PrefixCache
             if (_groups[g].Window == 0) continue;
             for (int i = FirstSeen(g, position); i < position / _groups[g].TokensPerPage; i++) Promote(_byName[NameOf(hashes, g, i)], CacheRank.Window);
         }
-        HoldToBudget();
     }
 
     /// <summary>Names, ranks and lists agree.</summary>

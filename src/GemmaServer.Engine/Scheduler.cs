@@ -12,7 +12,7 @@ namespace GemmaServer.Engine;
 /// Why nobody waits for ever: <c>_running</c> is in order of arrival and everything in the queue is younger, so the oldest
 /// sequence can take the pages of all others, and the engine's constructor made sure that one alone always fits.
 /// </remarks>
-internal sealed class Scheduler
+internal sealed partial class Scheduler
 {
     private const int LeastDraftRoom = 8;
     private static readonly int[] LastSampledRow = [StepBatch.LastSampled];
@@ -49,6 +49,7 @@ internal sealed class Scheduler
         _report = report;
         _chunk = chunk;
         _running = new List<Sequence>(maxSequences);
+        _closing = new List<Sequence>(maxSequences);
         _owners = new Sequence?[maxSequences];
         _tables = new BlockTable[maxSequences];
         _freeSlots = new Stack<int>(maxSequences);
@@ -65,7 +66,7 @@ internal sealed class Scheduler
 
     public int HashUnit => _blocks.HashUnit;
 
-    public bool IsIdle => _running.Count == 0 && _queue.Count == 0;
+    public bool IsIdle => _running.Count == 0 && _queue.Count == 0 && _closing.Count == 0;
 
     /// <summary>Puts a new sequence at the end of the queue.</summary>
     public void Add(Sequence sequence)
@@ -119,6 +120,7 @@ internal sealed class Scheduler
     /// <summary>Fills an empty step; it stays empty when nothing can be computed now.</summary>
     public void Schedule(ScheduledStep step)
     {
+        AddClosing(step);
         // Guesses leave each decode its row, and most of the step to prefills.
         _draftRoom = Math.Min(step.Batch.FreeTokens - _running.Count, Math.Max(LeastDraftRoom, step.Batch.FreeTokens / 4));
         _draftPages = FreePages - PagesForDecodes();
@@ -127,12 +129,17 @@ internal sealed class Scheduler
         Admit(step);
     }
 
-    /// <summary>A launched slice came back, or never left: its sequence may be freed when it was the last.</summary>
-    public void Land(Sequence sequence, in SequenceSlice slice)
+    /// <summary>A launched slice came back: its sequence may be freed when it was the last.</summary>
+    /// <param name="sequence">Whose.</param>
+    /// <param name="slice">The slice.</param>
+    /// <param name="isComputed">False when its step failed, or never left.</param>
+    public void Land(Sequence sequence, in SequenceSlice slice, bool isComputed)
     {
         sequence.Landed(slice);
         _slicesInFlight--;
-        if (sequence.State == SequenceState.Finished && sequence.StepsInFlight == 0) Release(sequence);
+        if (sequence.State != SequenceState.Finished) return;
+        if (isComputed) AdvanceFinished(sequence, slice);
+        if (sequence.StepsInFlight == 0) Release(sequence);
     }
 
     /// <summary>After rows were committed: shows the pages that became full to others, and gives back those that left the window.</summary>
@@ -144,7 +151,8 @@ internal sealed class Scheduler
             hashes.Extend(sequence.Tokens[..sequence.Computed]);
             _blocks.AddToCache(hashes, sequence.Blocks!, shown, sequence.Computed, sequence.PromptLength);
             sequence.Shown = sequence.Computed;
-            if (shown < sequence.CacheBoundary && sequence.CacheBoundary <= sequence.Computed) _blocks.KeepWindows(hashes, sequence.CacheBoundary);
+            if (shown < sequence.CacheBoundary && sequence.CacheBoundary <= sequence.Computed) _blocks.KeepWindows(hashes, sequence.CacheBoundary, sequence.CacheBoundary);
+            if (shown < sequence.PromptLength && sequence.PromptLength <= sequence.Computed) _blocks.KeepWindows(hashes, sequence.CacheBoundary, sequence.PromptLength);
         }
         sequence.PagesHeld -= _blocks.ReleaseLeftWindow(sequence.Blocks!, sequence.Computed);
     }
@@ -158,7 +166,7 @@ internal sealed class Scheduler
         if (sequence.State == SequenceState.Running) _running.Remove(sequence);
         else LeaveQueue(sequence);
         sequence.State = SequenceState.Finished;
-        if (sequence.StepsInFlight == 0) Release(sequence);
+        if (sequence.StepsInFlight == 0 && !TryClose(sequence, last.Finish)) Release(sequence);
         _metrics.AddFinished(last.Finish);
         sequence.Generation.Complete(last, _time.GetTimestamp());
     }
@@ -168,6 +176,7 @@ internal sealed class Scheduler
     {
         while (_running.Count > 0) Finish(_running[^1], reason);
         while (_queue.First is { } node) Finish(node.Value, reason);
+        GiveUpClosing();
     }
 
     /// <summary>Every slot and every page is in exactly one place.</summary>
@@ -376,7 +385,7 @@ internal sealed class Scheduler
     {
         if (sequence.Slot < 0) return;
         int slot = sequence.Slot;
-        if (sequence.Hashes is { } hashes) _blocks.KeepWindows(hashes, sequence.Shown);
+        if (sequence.Hashes is { } hashes) _blocks.KeepWindows(hashes, sequence.Shown, sequence.Shown);
         _blocks.ReleaseAll(sequence.Blocks!);
         sequence.Blocks = null;
         sequence.PagesHeld = 0;

@@ -45,7 +45,7 @@ public class PrefixCacheTests
             Answer expected = Ask(fresh, history);
             Assert.Equal(0, expected.Cached);
             AssertSame(expected, answer);
-            computed = history.Length + answer.Events.Count - 1;     // an answer's last token is never computed
+            computed = history.Length + answer.Events.Count;
             history = [.. history, .. answer.Events.Select(e => e.Token), .. serving.Prompt(13, 100 + turn)];
         }
         Assert.Empty(serving.Errors);

@@ -13,10 +13,12 @@ internal sealed class ServingHarness : IDisposable
     /// <param name="sparePages">Pages beside those of one sequence of full length; null for as many as all slots can use.</param>
     /// <param name="maxLength">Tokens of the longest sequence.</param>
     /// <param name="maxBatchTokens">Rows in a step.</param>
+    /// <param name="prefixCaching">Whether sequences share what they computed.</param>
     /// <param name="promptLookup">Most tokens a step that are guessed from the text itself.</param>
     /// <param name="wrap">Puts something between engine and runner.</param>
     public ServingHarness(
-        string path, int? sparePages = null, int maxLength = 256, int maxBatchTokens = 64, int promptLookup = 0, Func<IModelRunner, IModelRunner>? wrap = null)
+        string path, int? sparePages = null, int maxLength = 256, int maxBatchTokens = 64, bool prefixCaching = true, int promptLookup = 0,
+        Func<IModelRunner, IModelRunner>? wrap = null)
     {
         Checkpoint checkpoint = Checkpoint.Open(path);
         KvCachePlan shape = KvCachePlanner.Plan(checkpoint.Config, KvCacheType.F16, 16);
@@ -27,7 +29,7 @@ internal sealed class ServingHarness : IDisposable
         _runner = new ModelRunner(new CpuDevice(2, ActivationType.Int8, checkpoint.Config.RmsEpsilon), checkpoint, plan);
         Engine = new InferenceEngine(wrap?.Invoke(_runner) ?? _runner, new EngineOptions
         {
-            MaxModelLength = maxLength, MaxBatchTokens = maxBatchTokens, MaxSequences = 16, OnError = Errors.Add,
+            MaxModelLength = maxLength, MaxBatchTokens = maxBatchTokens, MaxSequences = 16, PrefixCaching = prefixCaching, OnError = Errors.Add,
             PromptLookupDrafts = promptLookup, DraftCost = 0.2,
         });
     }

@@ -15,7 +15,7 @@ internal sealed class EngineHarness : IDisposable
         KvCachePlan? plan = null, bool prefixCaching = true)
     {
         Plan = plan ?? PlanOf(pages);
-        Runner = new FakeModelRunner(Plan, 16, 64, asynchronous) { MaxDrafts = drafts };
+        Runner = new FakeModelRunner(Plan, 16, Math.Max(64, maxBatchTokens), asynchronous) { MaxDrafts = drafts };
         Engine = new InferenceEngine(Runner, new EngineOptions
         {
             MaxModelLength = maxLength,

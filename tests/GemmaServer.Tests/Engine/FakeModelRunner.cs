@@ -61,6 +61,9 @@ internal sealed class FakeModelRunner : IModelRunner
     /// <summary>Called before a slot is opened; may throw.</summary>
     public Action<int>? OnOpen { get; set; }
 
+    /// <summary>Called with a slot's prompt; gives the answer to write instead of the model's own, or null.</summary>
+    public Func<int[], int[]?>? Script { get; set; }
+
     /// <summary>What the engine did against the contract.</summary>
     public List<string> Violations { get; } = [];
 
@@ -85,6 +88,8 @@ internal sealed class FakeModelRunner : IModelRunner
         s.Bag = FakeModel.Bag(prompt, output);
         s.Last = -1;
         s.HasHoles = false;
+        s.Script = Script?.Invoke(prompt.ToArray());
+        s.PromptLength = prompt.Length;
     }
 
     public void CloseSlot(int slot)
@@ -173,9 +178,12 @@ internal sealed class FakeModelRunner : IModelRunner
         {
             while (true)
             {
-                ulong hash = See(step, index, known - 1, end);
+                int place = known - slot.PromptLength;
+                bool isScripted = place < slot.Script?.Length;
+                ulong hash = isScripted && place % 16 != 0 ? 0 : See(step, index, known - 1, end);      // a script reads its history now and then
                 if (slot.Sampling!.HasPenalties) hash = FakeModel.Mix(hash, slot.Bag);
-                int token = FakeModel.Masked(FakeModel.Token(slot.Sampling, known - 1, hash), step.Allowed[slice.QueryStart + known - 1 - slice.ContextLength]);
+                int token = isScripted ? slot.Script![place]
+                    : FakeModel.Masked(FakeModel.Token(slot.Sampling, known - 1, hash), step.Allowed[slice.QueryStart + known - 1 - slice.ContextLength]);
                 slot.Last = token;
                 slot.Bag += FakeModel.Bag([], [token]);
                 int logprobs = slot.Sampling.Logprobs;
@@ -299,6 +307,8 @@ internal sealed class FakeModelRunner : IModelRunner
         public SamplingParams? Sampling;
         public int Bag;
         public int Last;
+        public int[]? Script;
+        public int PromptLength;
         public bool HasHoles;   // a failed step never wrote its rows
     }
 
