@@ -61,6 +61,7 @@ internal static class ModelLoader
                 MaxBatchTokens = options.MaxNumBatchedTokens,
                 MaxQueue = options.MaxQueue,
                 PrefixCaching = options.EnablePrefixCaching,
+                PromptLookupDrafts = Speculation.IsPromptLookup(options) ? Speculation.MaxDrafts(options, checkpoint.Config) : 0,
                 OnError = e => Logs.EngineFailure(logger, e),
             });
             engine.Start();
