@@ -57,6 +57,7 @@ internal static class ModelLoader
                 MaxSequences = options.MaxNumSeqs,
                 MaxBatchTokens = options.MaxNumBatchedTokens,
                 MaxQueue = options.MaxQueue,
+                MaxQueuePerClient = options.MaxQueuePerKey,
                 PrefixCaching = options.EnablePrefixCaching,
                 OnError = e => Logs.EngineFailure(logger, e),
             });
