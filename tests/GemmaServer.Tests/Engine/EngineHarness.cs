@@ -11,16 +11,17 @@ internal sealed class EngineHarness : IDisposable
     public EngineHarness(
         bool asynchronous = false, int pages = 400, int maxLength = 120, int maxSequences = 8, int maxBatchTokens = 32, int maxQueue = 1000,
         int tokensPerStep = 1, TimeProvider? time = null, Action<Exception>? onError = null,
-        KvCachePlan? plan = null, bool prefixCaching = true)
+        KvCachePlan? plan = null, bool prefixCaching = true, int maxQueuePerClient = 0)
     {
         Plan = plan ?? PlanOf(pages);
-        Runner = new FakeModelRunner(Plan, 16, 64, asynchronous) { TokensPerStep = tokensPerStep };
+        Runner = new FakeModelRunner(Plan, Math.Max(16, maxSequences), Math.Max(64, maxBatchTokens), asynchronous) { TokensPerStep = tokensPerStep };
         Engine = new InferenceEngine(Runner, new EngineOptions
         {
             MaxModelLength = maxLength,
             MaxSequences = maxSequences,
             MaxBatchTokens = maxBatchTokens,
             MaxQueue = maxQueue,
+            MaxQueuePerClient = maxQueuePerClient,
             PrefixCaching = prefixCaching,
             Time = time ?? TimeProvider.System,
             OnError = e => { Errors.Add(e); onError?.Invoke(e); },
@@ -53,7 +54,7 @@ internal sealed class EngineHarness : IDisposable
 
     public GenerationRequest Request(
         int[] prompt, int maxTokens, SamplingParams? sampling = null, int[]? stopTokens = null, int promptLogprobs = -1, TimeSpan? queueTimeout = null,
-        string? salt = null, int? boundary = null) => new()
+        string? salt = null, int? boundary = null, int priority = 0, string? client = null, TimeSpan? timeout = null) => new()
         {
             Id = $"request-{++_ids}",
             Prompt = prompt,
@@ -64,12 +65,22 @@ internal sealed class EngineHarness : IDisposable
             QueueTimeout = queueTimeout,
             CacheSalt = salt,
             CacheBoundary = boundary,
+            Priority = priority,
+            Client = client,
+            Timeout = timeout,
         };
 
     public Generation Submit(GenerationRequest request, Func<int, bool>? endsWith = null)
     {
         Assert.Equal(SubmitResult.Accepted, Engine.TrySubmit(request, endsWith, out Generation? generation));
         return generation!;
+    }
+
+    /// <summary>The choices of one request.</summary>
+    public Generation[] SubmitAll(params GenerationRequest[] requests)
+    {
+        Assert.Equal(SubmitResult.Accepted, Engine.TrySubmit(requests, out Generation[]? generations));
+        return generations!;
     }
 
     public bool Step()
