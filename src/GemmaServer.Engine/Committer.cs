@@ -3,11 +3,18 @@ using GemmaServer.Compute;
 namespace GemmaServer.Engine;
 
 /// <summary>The single place where tokens become real: appended, checked for an end, handed to the reader.</summary>
-internal sealed class Committer(Scheduler scheduler, EngineMetrics metrics, TimeProvider time, Action<Exception> report)
+internal sealed class Committer(Scheduler scheduler, EngineMetrics metrics, double? draftCost, TimeProvider time, Action<Exception> report)
 {
+    private readonly DraftCost _draftCost = new();
+
     /// <summary>Takes a step's result in. Rows of sequences that ended since the launch are dropped.</summary>
-    public void Commit(ScheduledStep step, StepResult result)
+    /// <param name="step">What was launched.</param>
+    /// <param name="result">What it produced.</param>
+    /// <param name="elapsed">How long the runner was busy with it.</param>
+    public void Commit(ScheduledStep step, StepResult result, TimeSpan elapsed)
     {
+        if (step.IsDecode) _draftCost.Observe(step.Batch.TokenCount, elapsed.TotalSeconds);
+        double cost = draftCost ?? _draftCost.Share(step.Count);
         for (int i = 0; i < step.Count; i++)
         {
             Sequence sequence = step.Sequences[i];
@@ -16,7 +23,7 @@ internal sealed class Committer(Scheduler scheduler, EngineMetrics metrics, Time
             if (sequence.State == SequenceState.Finished) continue;
             try
             {
-                Commit(sequence, slice, result, i);
+                Commit(sequence, slice, result, i, cost);
             }
             catch (Exception e)
             {
@@ -39,29 +46,46 @@ internal sealed class Committer(Scheduler scheduler, EngineMetrics metrics, Time
         step.Clear();
     }
 
-    private void Commit(Sequence sequence, in SequenceSlice slice, StepResult result, int index)
+    private void Commit(Sequence sequence, in SequenceSlice slice, StepResult result, int index, double draftCost)
     {
-        sequence.Computed += slice.QueryLength;
-        scheduler.Advanced(sequence);
-        if (slice.PromptLogprobs >= 0) KeepPromptLogprobs(sequence, slice, result.PromptLogprobs(index));
-
         ReadOnlySpan<int> tokens = result.Tokens(index);
         Check(sequence, slice, tokens.Length);
-        for (int i = 0; i < tokens.Length; i++)
-            if (!Accept(sequence, tokens[i], result.Logprob(index, i), result.TopLogprobs(index, i))) return;
+        FinishReason finish = Append(sequence, tokens, out int appended);
+
+        // Rows of wrong guesses hold keys and values that the next step overwrites.
+        sequence.Computed += slice.QueryLength - slice.Drafts + Math.Min(slice.Drafts, Math.Max(0, appended - 1));
+        scheduler.Advanced(sequence);
+        if (slice.PromptLogprobs >= 0) KeepPromptLogprobs(sequence, slice, result.PromptLogprobs(index));
+        Publish(sequence, result, index, appended, finish);
+        if (sequence.State == SequenceState.Finished) return;
 
         if (sequence.MaxTokens == 0 && sequence.Computed == sequence.Count) scheduler.Finish(sequence, FinishReason.Length);
+        if (!slice.Sample || sequence.Depth is not { } depth) return;
+        int accepted = Math.Min(slice.Drafts, tokens.Length - 1);
+        depth.Committed(slice.Drafts, accepted, draftCost);
+        sequence.SetDrafts(result.Drafts(index));
+        if (slice.Drafts > 0) metrics.AddDrafts(slice.Drafts, accepted);
     }
 
-    /// <summary>False when the answer ends with this token, so that what follows it is dropped.</summary>
-    private bool Accept(Sequence sequence, int token, float logprob, TokenLogprob[]? top)
+    /// <summary>Makes tokens real up to the one that ends the answer; what follows that one is dropped.</summary>
+    private static FinishReason Append(Sequence sequence, ReadOnlySpan<int> tokens, out int appended)
     {
-        FinishReason finish = sequence.Append(token);
-        metrics.AddGeneratedToken();
-        TokenEvent tokenEvent = new(token, logprob, top, finish);
-        if (finish == FinishReason.None) sequence.Generation.Publish(tokenEvent, time.GetTimestamp());
-        else scheduler.Finish(sequence, tokenEvent);
-        return finish == FinishReason.None;
+        FinishReason finish = FinishReason.None;
+        for (appended = 0; appended < tokens.Length && finish == FinishReason.None; appended++) finish = sequence.Append(tokens[appended]);
+        return finish;
+    }
+
+    /// <summary>Hands tokens to the reader; the last one with the end, if it is one.</summary>
+    private void Publish(Sequence sequence, StepResult result, int index, int count, FinishReason finish)
+    {
+        for (int i = 0; i < count; i++)
+        {
+            metrics.AddGeneratedToken();
+            FinishReason here = i == count - 1 ? finish : FinishReason.None;
+            TokenEvent tokenEvent = new(result.Tokens(index)[i], result.Logprob(index, i), result.TopLogprobs(index, i), here);
+            if (here == FinishReason.None) sequence.Generation.Publish(tokenEvent, time.GetTimestamp());
+            else scheduler.Finish(sequence, tokenEvent);
+        }
     }
 
     /// <summary>Keeps those not known from before a preemption, and none that belong to outputs computed again.</summary>
@@ -79,6 +103,8 @@ internal sealed class Committer(Scheduler scheduler, EngineMetrics metrics, Time
     {
         if (slice.Sample ? tokens == 0 : tokens != 0)
             throw new InvalidOperationException($"The runner gave {tokens} tokens for a slice with Sample = {slice.Sample}.");
+        if (slice.Drafts > 0 && tokens > slice.Drafts + 1)
+            throw new InvalidOperationException($"The runner gave {tokens} tokens for a slice with {slice.Drafts} guesses.");
         if (tokens > 1 && sequence.StepsInFlight > 0)
             throw new InvalidOperationException($"The runner gave {tokens} tokens where the next step is in flight already.");
     }

@@ -19,6 +19,9 @@ public sealed class EngineMetrics
     private long _rejected;
     private long _prefixQueries;
     private long _prefixHits;
+    private long _draftSteps;
+    private long _drafts;
+    private long _acceptedDrafts;
 
     internal EngineMetrics(int totalPages)
     {
@@ -46,6 +49,15 @@ public sealed class EngineMetrics
 
     /// <summary>Those of them that were found.</summary>
     public long PrefixCacheHits => Volatile.Read(ref _prefixHits);
+
+    /// <summary>Times a sequence's guesses were verified.</summary>
+    public long DraftSteps => Volatile.Read(ref _draftSteps);
+
+    /// <summary>Guessed tokens that were verified: rows beyond the one that each sequence gets.</summary>
+    public long Drafts => Volatile.Read(ref _drafts);
+
+    /// <summary>Those of them that were right.</summary>
+    public long AcceptedDrafts => Volatile.Read(ref _acceptedDrafts);
 
     /// <summary>Tokens handed out.</summary>
     public long GeneratedTokens => Volatile.Read(ref _generatedTokens);
@@ -80,6 +92,13 @@ public sealed class EngineMetrics
     {
         Volatile.Write(ref _prefixQueries, _prefixQueries + tokens);
         Volatile.Write(ref _prefixHits, _prefixHits + hits);
+    }
+
+    internal void AddDrafts(int verified, int accepted)
+    {
+        Volatile.Write(ref _draftSteps, _draftSteps + 1);
+        Volatile.Write(ref _drafts, _drafts + verified);
+        Volatile.Write(ref _acceptedDrafts, _acceptedDrafts + accepted);
     }
 
     internal void AddGeneratedToken() => Volatile.Write(ref _generatedTokens, _generatedTokens + 1);

@@ -29,6 +29,12 @@ public sealed class EngineOptions
     /// </summary>
     [Range(0.0, 1.0)] public double CachedWindowShare { get; init; } = 0.5;
 
+    /// <summary>Most tokens a step that are guessed from the sequence's own tokens, where the runner guesses none. Default 0: off.</summary>
+    [Range(0, 64)] public int PromptLookupDrafts { get; init; }
+
+    /// <summary>What a row more costs in a decode step as a share of a token, for tests; null measures it.</summary>
+    internal double? DraftCost { get; init; }
+
     /// <summary>Told of every failure that the engine survived, on the engine thread. What it throws is ignored.</summary>
     public Action<Exception>? OnError { get; init; }
 

@@ -24,6 +24,9 @@ public sealed class GenerationRequest
     /// <summary>Ends the answer when a stop string appears in visible text; null when there is none.</summary>
     public StopMatcher? Stop { get; init; }
 
+    /// <summary>Which tokens the answer may have; null where any. Not shared with another request.</summary>
+    public TokenConstraint? Constraint { get; init; }
+
     /// <summary>−1: none; n ≥ 0: the logprob of every prompt token and the n best at its place; such a request does not use the prefix cache.</summary>
     public int PromptLogprobs { get; init; } = -1;
 

@@ -17,6 +17,7 @@ public sealed class InferenceEngine : IDisposable
     private readonly ScheduledStep[] _steps;    // one in flight, one to fill
     private int _turn;
     private ScheduledStep? _inFlight;
+    private long _collectedAt;
 
     private readonly ConcurrentQueue<Sequence> _inbox = new();
     private readonly ConcurrentQueue<Sequence> _cancelled = new();
@@ -53,7 +54,7 @@ public sealed class InferenceEngine : IDisposable
         Metrics = new EngineMetrics(runner.KvCache.PageCount);
         _limits = new QueueLimits(options.MaxQueue, options.MaxQueuePerClient, Metrics);
         _scheduler = new Scheduler(runner, sequences, rows, options.CachedWindowShare, _limits, Metrics, options.Time, Report);
-        _committer = new Committer(_scheduler, Metrics, options.Time, Report);
+        _committer = new Committer(_scheduler, Metrics, options.DraftCost, options.Time, Report);
         _steps = [new ScheduledStep(rows, sequences), new ScheduledStep(rows, sequences)];
     }
 
@@ -62,6 +63,9 @@ public sealed class InferenceEngine : IDisposable
 
     /// <summary>Most prompt and answer tokens of one request together.</summary>
     public int MaxModelLength => _options.MaxModelLength;
+
+    /// <summary>Most tokens that are guessed for a sequence in a step; 0 where nobody guesses.</summary>
+    public int MaxDrafts => _runner.MaxDrafts > 0 ? _runner.MaxDrafts : _options.PromptLookupDrafts;
 
     /// <summary>Starts the engine thread.</summary>
     public void Start()
@@ -135,12 +139,16 @@ public sealed class InferenceEngine : IDisposable
             throw new ArgumentException($"A prompt of {request.Prompt.Length} tokens; it must have 1 to {MaxModelLength}.", nameof(request));
 
         int maxTokens = Math.Clamp(request.MaxTokens, 0, MaxModelLength - request.Prompt.Length);
+        DraftDepth? depth = MaxDrafts > 0 && maxTokens > 1 ? new DraftDepth(MaxDrafts) : null;
+        NgramIndex? ngrams = depth is null || _runner.MaxDrafts > 0 ? null : IndexNgrams(request, maxTokens);
         long now = _options.Time.GetTimestamp();
         Generation generation = new(request, maxTokens, now);
         TokenHashes? hashes = Hash(request, maxTokens, privateSalt);
         Sequence sequence = new(request, maxTokens, endsWith, generation, Deadline(request.QueueTimeout, now), Deadline(request.Timeout, now), hashes)
         {
             HasPrivateHashes = privateSalt is not null,
+            Depth = depth,
+            Ngrams = ngrams,
         };
         generation.OnCancel(() => Cancel(sequence));
         return sequence;
@@ -185,7 +193,7 @@ public sealed class InferenceEngine : IDisposable
         TakeIn();
 
         // A preempted sequence gives its pages away at once, so nothing in flight may still read them.
-        if (_inFlight is not null && !_scheduler.HasPagesForDecodes()) Settle();
+        if (_inFlight is not null && !_scheduler.CanPlanAhead()) Settle();
 
         ScheduledStep? next = Launch();
         Settle();
@@ -226,6 +234,7 @@ public sealed class InferenceEngine : IDisposable
         Metrics.AddStep(step.Batch.TokenCount);
         try
         {
+            step.LaunchedAt = _options.Time.GetTimestamp();
             step.Ticket = _runner.Launch(step.Batch);
             return step;
         }
@@ -255,7 +264,11 @@ public sealed class InferenceEngine : IDisposable
             _committer.Abandon(step);
             return;
         }
-        _committer.Commit(step, result);
+        // Where steps overlap, this one began when the one before was done.
+        long now = _options.Time.GetTimestamp();
+        TimeSpan elapsed = _options.Time.GetElapsedTime(Math.Max(step.LaunchedAt, _collectedAt), now);
+        _collectedAt = now;
+        _committer.Commit(step, result, elapsed);
     }
 
     private void Run()
@@ -354,6 +367,14 @@ public sealed class InferenceEngine : IDisposable
         TokenHashes hashes = new(_scheduler.HashUnit, privateSalt ?? request.CacheSalt, request.Prompt.Length + Math.Min(maxTokens, Sequence.FirstOutputRoom));
         hashes.Extend(request.Prompt);
         return hashes;
+    }
+
+    /// <summary>Indexes the prompt here, on the caller's thread.</summary>
+    private static NgramIndex IndexNgrams(GenerationRequest request, int maxTokens)
+    {
+        NgramIndex ngrams = new(request.Prompt.Length + Math.Min(maxTokens, Sequence.FirstOutputRoom));
+        ngrams.Extend(request.Prompt);
+        return ngrams;
     }
 
     private long Deadline(TimeSpan? within, long now)

@@ -11,6 +11,12 @@ internal sealed class ScheduledStep(int maxTokens, int maxSequences)
 
     public StepTicket Ticket { get; set; }
 
+    /// <summary>When it was launched: a timestamp of <see cref="EngineOptions.Time"/>.</summary>
+    public long LaunchedAt { get; set; }
+
+    /// <summary>Whether every sequence in it decodes.</summary>
+    public bool IsDecode { get; private set; } = true;
+
     public int Count => Batch.SequenceCount;
 
     /// <summary>In the batch's order.</summary>
@@ -20,6 +26,7 @@ internal sealed class ScheduledStep(int maxTokens, int maxSequences)
     {
         _sequences[Count] = sequence;
         Batch.Add(slice, tokens);
+        IsDecode &= slice.Sample && tokens.Length == 1 + slice.Drafts;
         sequence.Launched(slice, tokens.Length);
     }
 
@@ -27,5 +34,6 @@ internal sealed class ScheduledStep(int maxTokens, int maxSequences)
     {
         Array.Clear(_sequences, 0, Count);
         Batch.Clear();
+        IsDecode = true;
     }
 }

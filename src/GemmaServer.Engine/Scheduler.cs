@@ -1,5 +1,6 @@
 using GemmaServer.Compute;
 using GemmaServer.Model;
+using GemmaServer.Text;
 
 namespace GemmaServer.Engine;
 
@@ -21,6 +22,7 @@ internal sealed class Scheduler
     /// <summary>After so many leaders that failed it, a sequence computes its prefix itself.</summary>
     private const int MaxTimesFollowed = 8;
 
+    private const int LeastDraftRoom = 8;
     private static readonly int[] LastSampledRow = [StepBatch.LastSampled];
 
     private readonly IModelRunner _runner;
@@ -38,6 +40,7 @@ internal sealed class Scheduler
     private readonly Sequence?[] _owners;           // by slot
     private readonly Stack<int> _freeSlots;
     private int _slicesInFlight;
+    private int _draftRoom, _draftPages;            // rows and pages of the step being filled that guesses may still take
 
     /// <param name="runner">Opens and closes slots; its steps are launched by the engine.</param>
     /// <param name="maxSequences">Slots to use.</param>
@@ -75,9 +78,6 @@ internal sealed class Scheduler
 
     public bool IsIdle => _running.Count == 0 && _queue.Count == 0;
 
-    /// <summary>Clients whose counters are kept.</summary>
-    public int Clients => _queue.Clients;
-
     /// <summary>Puts a new sequence into the queue.</summary>
     public void Add(Sequence sequence)
     {
@@ -110,18 +110,23 @@ internal sealed class Scheduler
         }
     }
 
-    /// <summary>Whether every running decode gets its pages without a preemption.</summary>
-    public bool HasPagesForDecodes()
+    /// <summary>
+    /// Whether a step can be planned while one is in flight: every decode gets its pages without a preemption, and nobody
+    /// wants guesses behind a token that is not known yet.
+    /// </summary>
+    public bool CanPlanAhead()
     {
-        int missing = 0;
         foreach (Sequence s in _running)
-            if (!s.IsPrefilling) missing += _blocks.PagesMissing(s.Blocks!, s.Scheduled + s.RowsToCompute);
-        return missing <= FreePages;
+            if (s.SamplesInFlight > 0 && s.DraftsWanted > 0) return false;
+        return PagesForDecodes() <= FreePages;
     }
 
     /// <summary>Fills an empty step; it stays empty when nothing can be computed now.</summary>
     public void Schedule(ScheduledStep step)
     {
+        // Guesses leave each decode its row, and most of the step to prefills.
+        _draftRoom = Math.Min(step.Batch.FreeTokens - _running.Count, Math.Max(LeastDraftRoom, step.Batch.FreeTokens / 4));
+        _draftPages = FreePages - PagesForDecodes();
         AddDecodes(step);
         AddPrefills(step);
         Admit(step);
@@ -262,19 +267,72 @@ internal sealed class Scheduler
         if (rows == 0) return false;
 
         int end = start + rows;
-        sequence.PagesHeld += _blocks.Grow(sequence.Blocks!, end);
+        bool sample = rows == sequence.RowsToCompute && sequence.WantsToken;
+        int drafts = sample && start == sequence.Count - 1 ? Guess(sequence, start, step.Batch.FreeTokens - rows) : 0;
+        sequence.PagesHeld += _blocks.Grow(sequence.Blocks!, end + drafts);
         SequenceSlice slice = new()
         {
             Slot = sequence.Slot,
             ContextLength = start,
-            Sample = rows == sequence.RowsToCompute && sequence.WantsToken,
+            Sample = sample,
+            Drafts = drafts,
+            DraftsWanted = sample && sequence.Ngrams is null ? Math.Min(sequence.DraftsWanted, _runner.MaxDrafts) : 0,
             PromptLogprobs = sequence.WantsPromptLogprobs(start) ? sequence.PromptLogprobs : -1,
             NextPromptToken = end < sequence.PromptLength ? sequence.Tokens[end] : -1,
             Blocks = sequence.Blocks!,
         };
-        step.Add(sequence, slice, start < sequence.Count ? sequence.Tokens[start..end] : LastSampledRow);
+        step.Add(sequence, slice, start < sequence.Count ? sequence.TokensAndDrafts[start..(end + drafts)] : LastSampledRow);
+        if (sample && sequence.Constraint is { } constraint) Constrain(step.Batch, constraint, sequence.TokensAndDrafts.Slice(end, drafts));
         _slicesInFlight++;
         return true;
+    }
+
+    /// <summary>Settles the guesses behind a decode's row and returns their number. They never cost another sequence its row or its pages.</summary>
+    private int Guess(Sequence sequence, int start, int freeRows)
+    {
+        if (sequence.Depth is null) return 0;
+        int drafts = Math.Max(0, Math.Min(sequence.DraftsWanted, Math.Min(_draftRoom, freeRows)));
+        int own = _blocks.PagesMissing(sequence.Blocks!, start + 1), more = 0;
+        while (drafts > 0 && (more = _blocks.PagesMissing(sequence.Blocks!, start + 1 + drafts) - own) > _draftPages) drafts--;
+        if (drafts == 0) more = 0;
+
+        if (sequence.Ngrams is null) sequence.KeepDrafts(drafts);
+        else sequence.GuessFromTokens(drafts);
+        if (sequence.Constraint is { } constraint) sequence.KeepDrafts(AllowedDrafts(constraint, sequence.TokensAndDrafts[sequence.Count..]));
+        _draftRoom -= sequence.Drafts;
+        _draftPages -= more;
+        return sequence.Drafts;
+    }
+
+    /// <summary>How many guesses from the first on may come at all.</summary>
+    private static int AllowedDrafts(TokenConstraint constraint, ReadOnlySpan<int> drafts)
+    {
+        int count = 0;
+        while (count < drafts.Length && constraint.TryPush(drafts[count])) count++;
+        constraint.Rewind(count);
+        return count;
+    }
+
+    /// <summary>Says what may be sampled from each of the batch's last rows: the one before the guesses, and those of the guesses.</summary>
+    private static void Constrain(StepBatch batch, TokenConstraint constraint, ReadOnlySpan<int> drafts)
+    {
+        int row = batch.TokenCount - 1 - drafts.Length;
+        batch.Allow(row, constraint.Allowed);
+        foreach (int draft in drafts)
+        {
+            constraint.TryPush(draft);
+            batch.Allow(++row, constraint.Allowed);
+        }
+        constraint.Rewind(drafts.Length);
+    }
+
+    /// <summary>Pages that the decodes of the next step take.</summary>
+    private int PagesForDecodes()
+    {
+        int missing = 0;
+        foreach (Sequence s in _running)
+            if (!s.IsPrefilling) missing += _blocks.PagesMissing(s.Blocks!, s.Scheduled + s.RowsToCompute);
+        return missing;
     }
 
     private void Open(Sequence sequence)
@@ -341,6 +399,7 @@ internal sealed class Scheduler
         _running.Remove(sequence);
         Release(sequence);
         sequence.Computed = sequence.Shown = 0;
+        sequence.KeepDrafts(0);
         sequence.State = SequenceState.Waiting;
         _queue.Wake(sequence, int.MaxValue);
         _room.Measure(sequence);

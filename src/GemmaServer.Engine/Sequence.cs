@@ -1,4 +1,5 @@
 using GemmaServer.Compute;
+using GemmaServer.Text;
 
 namespace GemmaServer.Engine;
 
@@ -18,7 +19,7 @@ internal enum SequenceState
 /// <summary>
 /// A request inside the engine: its tokens and how far they were computed.
 /// <code>
-/// |&lt;- Computed -&gt;|&lt;- RowsInFlight -&gt;|&lt;- RowsToCompute -&gt;|
+/// |&lt;- Computed -&gt;|&lt;- RowsInFlight -&gt;|&lt;- RowsToCompute -&gt;|&lt;- Drafts -&gt;|
 /// 0                                Scheduled         Count + SamplesInFlight
 /// </code>
 /// </summary>
@@ -46,6 +47,7 @@ internal sealed class Sequence
         PromptLogprobs = request.PromptLogprobs;
         MaxTokens = maxTokens;
         Generation = generation;
+        Constraint = request.Constraint;
         _endsWith = endsWith;
         _stopTokens = [.. request.StopTokens];
         _tokens = new int[request.Prompt.Length + Math.Min(maxTokens, FirstOutputRoom)];
@@ -123,14 +125,35 @@ internal sealed class Sequence
     /// <summary>Whether one more token than those known and those in flight is wanted.</summary>
     public bool WantsToken => Count - PromptLength + SamplesInFlight < MaxTokens;
 
-    /// <summary>Rows between <see cref="Scheduled"/> and the end. The one behind a sample in flight only when its own sample is wanted.</summary>
-    public int RowsToCompute => Count - Scheduled + (WantsToken ? SamplesInFlight : 0);
+    /// <summary>
+    /// Rows between <see cref="Scheduled"/> and the end. The one behind a sample in flight only when its own sample is wanted, and
+    /// not where that one depends on which token the first was.
+    /// </summary>
+    public int RowsToCompute => Count - Scheduled + (WantsToken && Constraint is null ? SamplesInFlight : 0);
+
+    /// <summary>Which tokens may come next; null where any.</summary>
+    public TokenConstraint? Constraint { get; }
+
+    /// <summary>How many tokens to guess a step; null where nobody guesses.</summary>
+    public DraftDepth? Depth { get; init; }
+
+    /// <summary>Guesses from its own tokens; null where the runner guesses, or nobody.</summary>
+    public NgramIndex? Ngrams { get; init; }
+
+    /// <summary>Guesses that stand behind the known tokens, to be verified.</summary>
+    public int Drafts { get; private set; }
+
+    /// <summary>Guesses that are worth having after the next token: never more than tokens that may still come.</summary>
+    public int DraftsWanted => Depth is { Next: > 0 } depth ? Math.Clamp(MaxTokens - (Count - PromptLength) - 1, 0, depth.Next) : 0;
 
     /// <summary>Whether rows from <paramref name="start"/> on give prompt logprobs that are not known from before a preemption.</summary>
     public bool WantsPromptLogprobs(int start) =>
         PromptLogprobs >= 0 && start < PromptLength - 1 && Generation.PromptLogprobsKnown < PromptLength - 1;
 
     public ReadOnlySpan<int> Tokens => _tokens.AsSpan(0, Count);
+
+    /// <summary><see cref="Tokens"/> with the guesses behind them.</summary>
+    public ReadOnlySpan<int> TokensAndDrafts => _tokens.AsSpan(0, Count + Drafts);
 
     public ReadOnlySpan<int> Prompt => _tokens.AsSpan(0, PromptLength);
 
@@ -150,15 +173,41 @@ internal sealed class Sequence
         if (slice.Sample) SamplesInFlight--;
     }
 
+    /// <summary>Puts guesses behind the known tokens.</summary>
+    public void SetDrafts(ReadOnlySpan<int> drafts)
+    {
+        Reserve(Count + drafts.Length);
+        drafts.CopyTo(_tokens.AsSpan(Count));
+        Drafts = drafts.Length;
+    }
+
+    /// <summary>Looks for guesses in its own tokens, at most <paramref name="most"/>.</summary>
+    public void GuessFromTokens(int most)
+    {
+        Ngrams!.Extend(Tokens);
+        Reserve(Count + most);
+        Drafts = Ngrams.Guess(Tokens, _tokens.AsSpan(Count, most));
+    }
+
+    /// <summary>Forgets all guesses but the first <paramref name="count"/>.</summary>
+    public void KeepDrafts(int count) => Drafts = Math.Min(Drafts, count);
+
     /// <summary>Makes a token real and says whether the answer ends with it.</summary>
     public FinishReason Append(int token)
     {
-        if (Count == _tokens.Length) Array.Resize(ref _tokens, Count * 2);
+        Reserve(Count + 1);
         _tokens[Count++] = token;
         Place.Account?.ChargeOutput();
+        if (Constraint?.TryPush(token) == false) throw new InvalidOperationException($"The runner chose token {token}, which was not allowed.");
 
         if (_stopTokens.AsSpan().Contains(token)) return FinishReason.Stop;
         if (_endsWith is not null && _endsWith(token)) return FinishReason.Stop;
         return Count - PromptLength >= MaxTokens ? FinishReason.Length : FinishReason.None;
+    }
+
+    /// <summary>Room for so many tokens, guesses included.</summary>
+    private void Reserve(int count)
+    {
+        if (count > _tokens.Length) Array.Resize(ref _tokens, Math.Max(count, _tokens.Length * 2));
     }
 }

@@ -22,9 +22,6 @@ internal sealed class WaitingQueue
     /// <summary>All that wait, followers included.</summary>
     public int Count { get; private set; }
 
-    /// <summary>Clients whose counters are kept.</summary>
-    public int Clients => _accounts.Count;
-
     /// <summary>Puts a new sequence into its client's line.</summary>
     public void Add(Sequence sequence)
     {

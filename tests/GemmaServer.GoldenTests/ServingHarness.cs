@@ -13,7 +13,10 @@ internal sealed class ServingHarness : IDisposable
     /// <param name="sparePages">Pages beside those of one sequence of full length; null for as many as all slots can use.</param>
     /// <param name="maxLength">Tokens of the longest sequence.</param>
     /// <param name="maxBatchTokens">Rows in a step.</param>
-    public ServingHarness(string path, int? sparePages = null, int maxLength = 256, int maxBatchTokens = 64)
+    /// <param name="promptLookup">Most tokens a step that are guessed from the text itself.</param>
+    /// <param name="wrap">Puts something between engine and runner.</param>
+    public ServingHarness(
+        string path, int? sparePages = null, int maxLength = 256, int maxBatchTokens = 64, int promptLookup = 0, Func<IModelRunner, IModelRunner>? wrap = null)
     {
         Checkpoint checkpoint = Checkpoint.Open(path);
         KvCachePlan shape = KvCachePlanner.Plan(checkpoint.Config, KvCacheType.F16, 16);
@@ -22,7 +25,11 @@ internal sealed class ServingHarness : IDisposable
         RunnerPlan plan = RunnerPlan.Make(
             checkpoint.Config, 0, new RunnerOptions(KvCacheType.F16, BlockSize: 16, memory, maxLength, MaxSequences: 16, maxBatchTokens), 4L << 30);
         _runner = new ModelRunner(new CpuDevice(2, ActivationType.Int8, checkpoint.Config.RmsEpsilon), checkpoint, plan);
-        Engine = new InferenceEngine(_runner, new EngineOptions { MaxModelLength = maxLength, MaxBatchTokens = maxBatchTokens, MaxSequences = 16, OnError = Errors.Add });
+        Engine = new InferenceEngine(wrap?.Invoke(_runner) ?? _runner, new EngineOptions
+        {
+            MaxModelLength = maxLength, MaxBatchTokens = maxBatchTokens, MaxSequences = 16, OnError = Errors.Add,
+            PromptLookupDrafts = promptLookup, DraftCost = 0.2,
+        });
     }
 
     public InferenceEngine Engine { get; }

@@ -18,6 +18,16 @@ public struct SequenceSlice
     /// <summary>Whether the token after the last row is sampled (false: the prompt goes on in a later step).</summary>
     public bool Sample;
 
+    /// <summary>
+    /// The last so many rows hold guesses of what is sampled after the row before. Each of them and the row before the first
+    /// gets a sample, in order, until a guess was wrong: the right ones and the first that differs are the step's tokens.
+    /// Only with <see cref="Sample"/>.
+    /// </summary>
+    public int Drafts;
+
+    /// <summary>Most guesses that the runner may give for the rows after this step's last token; 0 for none. Only with <see cref="Sample"/>.</summary>
+    public int DraftsWanted;
+
     /// <summary>−1: none; n ≥ 0: for each row, the logprob of the token that follows it in the prompt and the n best.</summary>
     public int PromptLogprobs;
 
@@ -36,12 +46,15 @@ public sealed class StepBatch
 
     private readonly int[] _tokens;
     private readonly SequenceSlice[] _slices;
+    private readonly ulong[]?[] _allowed;
+    private bool _anyAllowed;
 
     /// <summary>Room for so many rows and sequences.</summary>
     public StepBatch(int maxTokens, int maxSequences)
     {
         _tokens = new int[maxTokens];
         _slices = new SequenceSlice[maxSequences];
+        _allowed = new ulong[]?[maxTokens];
     }
 
     /// <summary>Rows in this step.</summary>
@@ -56,6 +69,16 @@ public sealed class StepBatch
     /// <summary>The sequences, in row order.</summary>
     public ReadOnlySpan<SequenceSlice> Slices => _slices.AsSpan(0, SequenceCount);
 
+    /// <summary>What may be sampled from a row: one bit for each token id, set where it may; null where any token may.</summary>
+    public ulong[]? Allowed(int row) => _allowed[row];
+
+    /// <summary>Says what may be sampled from a row that was added; the array is not changed as long as the step lasts.</summary>
+    public void Allow(int row, ulong[]? tokens)
+    {
+        _allowed[row] = tokens;
+        _anyAllowed |= tokens is not null;
+    }
+
     /// <summary>Rows that still fit.</summary>
     public int FreeTokens => _tokens.Length - TokenCount;
 
@@ -65,6 +88,8 @@ public sealed class StepBatch
     /// <summary>Forgets everything.</summary>
     public void Clear()
     {
+        if (_anyAllowed) Array.Clear(_allowed, 0, TokenCount);
+        _anyAllowed = false;
         TokenCount = 0;
         SequenceCount = 0;
     }

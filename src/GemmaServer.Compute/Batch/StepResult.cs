@@ -16,10 +16,16 @@ public sealed class StepResult
     private float[] _logprobs;
     private int _count;
     private readonly List<TokenLogprob[]>?[] _prompt;
+    private readonly int[] _drafts;         // [sequences, maxDrafts]
+    private readonly int[] _draftCounts;
+    private readonly int _maxDrafts;
 
-    /// <summary>Room for so many sequences.</summary>
-    public StepResult(int maxSequences)
+    /// <summary>Room for so many sequences, and so many guesses for each.</summary>
+    public StepResult(int maxSequences, int maxDrafts = 0)
     {
+        _maxDrafts = maxDrafts;
+        _drafts = new int[maxSequences * maxDrafts];
+        _draftCounts = new int[maxSequences];
         _starts = new int[maxSequences + 1];
         _tokens = new int[maxSequences];
         _logprobs = new float[maxSequences];
@@ -45,13 +51,20 @@ public sealed class StepResult
     /// </summary>
     public IReadOnlyList<TokenLogprob[]>? PromptLogprobs(int sequence) => _prompt[sequence];
 
+    /// <summary>Guesses of what follows a sequence's last token, at most its slice's DraftsWanted.</summary>
+    public ReadOnlySpan<int> Drafts(int sequence) => _drafts.AsSpan(sequence * _maxDrafts, _draftCounts[sequence]);
+
     /// <summary>Starts filling.</summary>
     public void Begin()
     {
         SequenceCount = 0;
         _count = 0;
         _starts[0] = 0;
+        Array.Clear(_draftCounts);
     }
+
+    /// <summary>Adds a guess to a sequence that is filled.</summary>
+    public void AddDraft(int sequence, int token) => _drafts[sequence * _maxDrafts + _draftCounts[sequence]++] = token;
 
     /// <summary>Adds a token to the sequence being filled.</summary>
     public void AddToken(int token, float logprob, TokenLogprob[]? top)

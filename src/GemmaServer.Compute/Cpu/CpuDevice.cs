@@ -199,8 +199,8 @@ public sealed unsafe class CpuDevice : IComputeDevice
         _experts.Run(_step.RowCount, Tensor(x), Weights(gate), up is null ? null : Weights(up), Weights(down), expertWidth, Tensor(y));
 
     /// <inheritdoc/>
-    public void Sample(DeviceTensor x, DeviceVector norm, DeviceMatrix head, float softcap, StepResult result, LogitsTap? tap) =>
-        _head.Run(_step, Tensor(x), Values(norm), _epsilon, Weights(head), softcap, _slots, _lastSampled, result, tap);
+    public void Sample(DeviceTensor x, DeviceVector norm, DeviceMatrix head, float softcap, StepResult result, LogitsTap? tap, DeviceTensor? hidden = null) =>
+        _head.Run(_step, Tensor(x), Values(norm), _epsilon, Weights(head), softcap, _slots, _lastSampled, result, tap, hidden is null ? null : Tensor(hidden));
 
     /// <inheritdoc/>
     public void Dispose()

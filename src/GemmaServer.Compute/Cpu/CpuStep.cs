@@ -11,6 +11,7 @@ internal sealed class CpuStep
     private int[] _sliceOfRow = [];
     private int[] _attentionRows = [];
     private SequenceSlice[] _slices = [];
+    private ulong[]?[] _allowed = [];
     private float[][] _scratch = [];
 
     public int RowCount { get; private set; }
@@ -29,6 +30,7 @@ internal sealed class CpuStep
         _sliceOfRow = new int[rows];
         _attentionRows = new int[rows + 1];
         _slices = new SequenceSlice[sequences];
+        _allowed = new ulong[]?[rows];
         _scratch = new float[workers][];
         for (int w = 0; w < workers; w++) _scratch[w] = new float[scratchFloats];
     }
@@ -48,6 +50,7 @@ internal sealed class CpuStep
                 _tokens[row] = token == StepBatch.LastSampled ? lastSampled[slice.Slot] : token;
                 _positions[row] = slice.ContextLength + i;
                 _sliceOfRow[row] = s;
+                _allowed[row] = batch.Allowed(row);
                 if (i % RowsPerAttentionItem == 0) _attentionRows[AttentionItemCount++] = row;
             }
         }
@@ -55,6 +58,9 @@ internal sealed class CpuStep
     }
 
     public int Position(int row) => _positions[row];
+
+    /// <inheritdoc cref="StepBatch.Allowed"/>
+    public ulong[]? Allowed(int row) => _allowed[row];
 
     public int Slot(int row) => _slices[_sliceOfRow[row]].Slot;
 

@@ -96,7 +96,8 @@ public interface IComputeDevice : IDisposable
 
     /// <summary>
     /// For the rows whose next token is wanted: logits = softcap(head·RMS(x; norm)), then prompt logprobs and sampling into
-    /// <paramref name="result"/>. <paramref name="softcap"/> 0 is none.
+    /// <paramref name="result"/>. <paramref name="softcap"/> 0 is none. Row k of <paramref name="hidden"/>, where given, becomes
+    /// RMS(x; norm) of the row that the last token of the k-th slice with DraftsWanted &gt; 0 was sampled from.
     /// </summary>
-    void Sample(DeviceTensor x, DeviceVector norm, DeviceMatrix head, float softcap, StepResult result, LogitsTap? tap);
+    void Sample(DeviceTensor x, DeviceVector norm, DeviceMatrix head, float softcap, StepResult result, LogitsTap? tap, DeviceTensor? hidden = null);
 }

@@ -2,7 +2,7 @@ namespace GemmaServer.Compute;
 
 /// <summary>How the next token of one sequence is chosen. Immutable; checked by whoever made it.</summary>
 /// <remarks>
-/// Order of operations: logits → (logprobs are taken here) → <see cref="LogitBias"/> and bans → penalties → temperature →
+/// Order of operations: logits → (logprobs are taken here) → <see cref="LogitBias"/>, penalties, bans and what the step allows → temperature →
 /// top-k → top-p → min-p → Gumbel-max keyed by (<see cref="Seed"/>, position). The result depends on this sequence alone.
 /// </remarks>
 public sealed class SamplingParams

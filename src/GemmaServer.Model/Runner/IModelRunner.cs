@@ -17,6 +17,9 @@ public interface IModelRunner : IDisposable
     /// <summary>Rows in one step.</summary>
     int MaxBatchTokens { get; }
 
+    /// <summary>Most guesses a step that this runner gives where a slice wants them; 0: it gives none.</summary>
+    int MaxDrafts => 0;
+
     /// <summary>
     /// True when <see cref="Launch"/> returns before the step is done: the engine then schedules the next step before it
     /// collects this one. False on the CPU, where the engine would only waste rows on finished sequences.

@@ -98,6 +98,9 @@ internal sealed class ServerMetrics : IDisposable
         Total("prefix_cache_queries", () => engine.PrefixCacheQueries, "Prompt tokens looked up in the prefix cache.");
         Total("prefix_cache_hits", () => engine.PrefixCacheHits, "Prompt tokens found in the prefix cache.");
         Total("generation_tokens", () => engine.GeneratedTokens, "Tokens generated.");
+        Total("spec_decode_num_drafts", () => engine.DraftSteps, "Times a sequence's guessed tokens were verified.");
+        Total("spec_decode_num_draft_tokens", () => engine.Drafts, "Guessed tokens that were verified.");
+        Total("spec_decode_num_accepted_tokens", () => engine.AcceptedDrafts, "Guessed tokens that were right.");
         Total("num_preemptions", () => engine.Preemptions, "Sequences that lost their pages and were queued again.");
         Total("admission_rejections", () => engine.Rejected, "Requests refused because the queue was full, or their client's share of it.");
         Total("deadlines_exceeded", () => engine.Finished(FinishReason.Deadline), "Requests whose time was over before the answer was complete.");

@@ -38,6 +38,31 @@ public class CpuSamplerTests
         Assert.True(distance < 0.6 * Math.Sqrt(expected.Count / (double)Draws) + 0.005, $"total variation {distance} over {expected.Count} tokens");
     }
 
+    [Theory]
+    [InlineData(0f, 0, 1f, 0f)]
+    [InlineData(0.8f, 5, 1f, 0f)]
+    [InlineData(0.8f, 0, 0.9f, 0f)]
+    [InlineData(0.8f, 0, 1f, 0f)]
+    [InlineData(0.8f, 40, 0.7f, 0.02f)]
+    public void Only_allowed_tokens_are_chosen_as_if_there_were_no_others(float temperature, int topK, float topP, float minP)
+    {
+        float[] logits = Logits(7);
+        Random random = new(5);
+        ulong[] allowed = new ulong[(Vocabulary + 63) / 64];
+        for (int i = 0; i < allowed.Length; i++) allowed[i] = (i % 4) switch { 0 => 0, 1 => ulong.MaxValue, _ => (ulong)random.NextInt64() };
+        int best = Array.IndexOf(logits, logits.Max());
+        allowed[best / 64] &= ~(1ul << (best % 64));
+        float[] others = [.. logits.Select((l, i) => (allowed[i / 64] >> (i % 64) & 1) == 1 ? l : float.NegativeInfinity)];
+        SlotState slot = new();
+        slot.Open(new SamplingParams { Temperature = temperature, TopK = topK, TopP = topP, MinP = minP, Seed = 3 }, [], []);
+        for (int position = 0; position < 500; position++)
+        {
+            int token = _sampler.Choose([.. logits], slot, position, allowed);
+            Assert.Equal(1ul, allowed[token / 64] >> (token % 64) & 1);
+            Assert.Equal(_sampler.Choose([.. others], slot, position), token);
+        }
+    }
+
     [Fact]
     public void The_same_seed_and_position_give_the_same_token_and_others_differ()
     {

@@ -11,7 +11,7 @@ public sealed class EngineFuzzTests
     [InlineData(true)]
     public void Random_traffic_gives_the_models_tokens_and_leaves_everything_whole(bool asynchronous)
     {
-        long preemptions = 0, failures = 0, aborted = 0, late = 0;
+        long preemptions = 0, failures = 0, aborted = 0, drafts = 0, accepted = 0, late = 0;
         for (int seed = 0; seed < 150; seed++)
         {
             Random random = new(seed);
@@ -21,7 +21,7 @@ public sealed class EngineFuzzTests
             TestClock clock = new();
             using EngineHarness engine = new(
                 asynchronous, least + random.Next(0, least / 2), maxLength, random.Next(1, 11), chunk,
-                tokensPerStep: asynchronous ? 1 : random.Next(1, 4), time: clock, prefixCaching: random.Next(2) == 0);
+                drafts: random.Next(3) == 0 ? random.Next(1, 6) : 0, promptLookup: random.Next(0, 8), time: clock, prefixCaching: random.Next(2) == 0);
             if (seed % 5 == 0) engine.Runner.OnCollect = _ => { if (random.Next(60) == 0) throw new InvalidOperationException(); };
 
             List<(GenerationRequest Request, Generation Generation)> all = [];
@@ -39,10 +39,13 @@ public sealed class EngineFuzzTests
             foreach ((GenerationRequest request, Generation generation) in all) Check(engine, request, generation);
             preemptions += engine.Engine.Metrics.Preemptions;
             failures += engine.Engine.Metrics.Failures;
+            drafts += engine.Engine.Metrics.Drafts;
+            accepted += engine.Engine.Metrics.AcceptedDrafts;
             aborted += engine.Engine.Metrics.Finished(FinishReason.Abort);
             late += engine.Engine.Metrics.Finished(FinishReason.Deadline) + engine.Engine.Metrics.Finished(FinishReason.QueueTimeout);
         }
         // The traffic was what it claims to be.
+        Assert.True(accepted > 500 && drafts - accepted > 500, $"{drafts} drafts, {accepted} of them right");
         Assert.True(preemptions > 100 && failures > 10 && aborted > 100 && late > 100,
             $"{preemptions} preemptions, {failures} failures, {aborted} aborted, {late} late");
     }
@@ -61,11 +64,12 @@ public sealed class EngineFuzzTests
     private static GenerationRequest RandomRequest(
         EngineHarness engine, Random random, int[] prompt, string? client, int priority, TimeSpan? timeout, TimeSpan? queueTimeout)
     {
-        SamplingParams sampling = new() { Seed = (ulong)random.Next(), PresencePenalty = random.Next(2) };
+        SamplingParams sampling = new() { Seed = (ulong)random.Next(), PresencePenalty = random.Next(2), TopK = random.Next(2) * random.Next(1, 9), Logprobs = random.Next(3) - 1 };
         int[] stops = random.Next(3) == 0 ? [.. Enumerable.Range(0, 20).Select(_ => random.Next(FakeModel.Vocabulary))] : [];
         return engine.Request(
             prompt, random.Next(0, 100), sampling, stops, random.Next(-3, 3) is var n && n < 0 ? -1 : n,
-            queueTimeout, priority: priority, client: client, timeout: timeout);
+            queueTimeout, priority: priority, client: client, timeout: timeout,
+            constraint: random.Next(4) == 0 ? new ThirdsConstraint() : null);
     }
 
     private static void Check(EngineHarness engine, GenerationRequest request, Generation generation)

@@ -1,5 +1,6 @@
 using GemmaServer.Compute;
 using GemmaServer.Engine;
+using GemmaServer.Text;
 
 namespace GemmaServer.Tests.Engine;
 
@@ -10,11 +11,11 @@ internal sealed class EngineHarness : IDisposable
 
     public EngineHarness(
         bool asynchronous = false, int pages = 400, int maxLength = 120, int maxSequences = 8, int maxBatchTokens = 32, int maxQueue = 1000,
-        int tokensPerStep = 1, TimeProvider? time = null, Action<Exception>? onError = null,
+        int drafts = 0, int promptLookup = 0, TimeProvider? time = null, Action<Exception>? onError = null,
         KvCachePlan? plan = null, bool prefixCaching = true, int maxQueuePerClient = 0)
     {
         Plan = plan ?? PlanOf(pages);
-        Runner = new FakeModelRunner(Plan, Math.Max(16, maxSequences), Math.Max(64, maxBatchTokens), asynchronous) { TokensPerStep = tokensPerStep };
+        Runner = new FakeModelRunner(Plan, Math.Max(16, maxSequences), Math.Max(64, maxBatchTokens), asynchronous) { MaxDrafts = drafts };
         Engine = new InferenceEngine(Runner, new EngineOptions
         {
             MaxModelLength = maxLength,
@@ -23,6 +24,8 @@ internal sealed class EngineHarness : IDisposable
             MaxQueue = maxQueue,
             MaxQueuePerClient = maxQueuePerClient,
             PrefixCaching = prefixCaching,
+            PromptLookupDrafts = promptLookup,
+            DraftCost = 0.2,
             Time = time ?? TimeProvider.System,
             OnError = e => { Errors.Add(e); onError?.Invoke(e); },
         });
@@ -54,7 +57,7 @@ internal sealed class EngineHarness : IDisposable
 
     public GenerationRequest Request(
         int[] prompt, int maxTokens, SamplingParams? sampling = null, int[]? stopTokens = null, int promptLogprobs = -1, TimeSpan? queueTimeout = null,
-        string? salt = null, int? boundary = null, int priority = 0, string? client = null, TimeSpan? timeout = null) => new()
+        string? salt = null, int? boundary = null, int priority = 0, string? client = null, TimeSpan? timeout = null, TokenConstraint? constraint = null) => new()
         {
             Id = $"request-{++_ids}",
             Prompt = prompt,
@@ -68,6 +71,7 @@ internal sealed class EngineHarness : IDisposable
             Priority = priority,
             Client = client,
             Timeout = timeout,
+            Constraint = constraint,
         };
 
     public Generation Submit(GenerationRequest request, Func<int, bool>? endsWith = null)
@@ -134,7 +138,7 @@ internal sealed class EngineHarness : IDisposable
     }
 
     public int[] Expected(GenerationRequest request, int? count = null) =>
-        FakeModel.Generate(Plan, request.Prompt, request.Sampling, count ?? request.MaxTokens);
+        FakeModel.Generate(Plan, request.Prompt, request.Sampling, count ?? request.MaxTokens, request.Constraint is null ? null : new ThirdsConstraint());
 
     public void Dispose() => Engine.Dispose();
 }

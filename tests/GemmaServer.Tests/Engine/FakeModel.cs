@@ -1,4 +1,5 @@
 using GemmaServer.Compute;
+using GemmaServer.Text;
 
 namespace GemmaServer.Tests.Engine;
 
@@ -22,6 +23,10 @@ internal static class FakeModel
 
     public static int Token(ulong hash) => (int)((hash >> 17) % Vocabulary);
 
+    /// <summary>The token after a position. Where the sampling has a top-k, the text has that period, with a surprise now and then.</summary>
+    public static int Token(SamplingParams sampling, int position, ulong hash) =>
+        sampling.TopK > 0 && (hash >> 40) % 16 != 0 ? Token(Mix(sampling.Seed, (position + 1) % sampling.TopK)) : Token(hash);
+
     public static float Logprob(ulong hash, int token) => -(float)(Mix(hash, token) % 4096) / 256f;
 
     /// <summary>The given token first, then the n "best".</summary>
@@ -42,8 +47,15 @@ internal static class FakeModel
         return bag;
     }
 
+    /// <summary>The token itself, or the next one that is allowed.</summary>
+    public static int Masked(int token, ulong[]? allowed)
+    {
+        while (allowed is not null && (allowed[token / 64] >> (token % 64) & 1) == 0) token = (token + 1) % Vocabulary;
+        return token;
+    }
+
     /// <summary>The tokens that follow a prompt.</summary>
-    public static int[] Generate(KvCachePlan plan, ReadOnlySpan<int> prompt, SamplingParams sampling, int count)
+    public static int[] Generate(KvCachePlan plan, ReadOnlySpan<int> prompt, SamplingParams sampling, int count, TokenConstraint? constraint = null)
     {
         List<int> tokens = [.. prompt];
         for (int n = 0; n < count; n++)
@@ -52,7 +64,8 @@ internal static class FakeModel
             int[] all = [.. tokens];
             ulong hash = See(plan, all, sampling, position);
             if (sampling.HasPenalties) hash = Mix(hash, Bag(prompt, all.AsSpan(prompt.Length)));
-            tokens.Add(Token(hash));
+            tokens.Add(Masked(Token(sampling, position, hash), constraint?.Allowed));
+            if (constraint is not null) Assert.True(constraint.TryPush(tokens[^1]));
         }
         return [.. tokens.Skip(prompt.Length)];
     }

@@ -16,7 +16,9 @@ internal sealed class FakeModelRunner : IModelRunner
     private readonly Queue<Pending> _pending = new();
     private readonly Stack<Pending> _spare = new();
     private readonly StepResult _result;
-    private readonly int[] _extra = new int[16];
+    private const int MostDrafts = 15;
+
+    private readonly int[] _extra = new int[MostDrafts + 1];
     private readonly int[] _pageOwner;
     private long _launched;
 
@@ -30,7 +32,7 @@ internal sealed class FakeModelRunner : IModelRunner
         _pages = [.. Enumerable.Range(0, plan.PageCount).Select(_ => new Cell[cells])];
         _pageOwner = new int[plan.PageCount];
         _slots = [.. Enumerable.Range(0, maxSequences).Select(_ => new Slot())];
-        _result = new StepResult(maxSequences);
+        _result = new StepResult(maxSequences, MostDrafts);
         for (int i = 0; i < 3; i++) _spare.Push(new Pending(maxBatchTokens, maxSequences, plan.Groups.Count));
     }
 
@@ -44,8 +46,11 @@ internal sealed class FakeModelRunner : IModelRunner
 
     public bool IsAsynchronous { get; }
 
-    /// <summary>Tokens that a step of a decoding sequence gives.</summary>
-    public int TokensPerStep { get; init; } = 1;
+    /// <summary>Guesses that it gives where they are wanted.</summary>
+    public int MaxDrafts { get; init; }
+
+    /// <summary>How many of a hundred of these are right.</summary>
+    public int DraftAccuracy { get; set; } = 70;
 
     /// <summary>Called with the step's number before it is launched; may throw.</summary>
     public Action<long>? OnLaunch { get; set; }
@@ -100,6 +105,7 @@ internal sealed class FakeModelRunner : IModelRunner
         Pending step = _spare.Pop();
         step.Number = number;
         step.Copy(batch, KvCache.Groups.Count);
+        CheckDrafts(step);
         CheckOwners(step);
         _pending.Enqueue(step);
 
@@ -162,18 +168,42 @@ internal sealed class FakeModelRunner : IModelRunner
             }
         }
 
-        int count = !slice.Sample ? 0 : slice.QueryLength <= TokensPerStep ? TokensPerStep : 1;
-        for (int i = 0; i < count; i++)
+        int known = end - slice.Drafts;     // rows that hold no wrong guess
+        if (slice.Sample)
         {
-            ulong hash = See(step, index, end - 1 + i, end);
-            if (slot.Sampling!.HasPenalties) hash = FakeModel.Mix(hash, slot.Bag);
-            int token = FakeModel.Token(hash);
-            _extra[i] = slot.Last = token;
-            slot.Bag += FakeModel.Bag([], [token]);
-            int logprobs = slot.Sampling.Logprobs;
-            _result.AddToken(token, logprobs < 0 ? float.NaN : FakeModel.Logprob(hash, token), logprobs < 0 ? null : FakeModel.Logprobs(hash, token, logprobs)[1..]);
+            while (true)
+            {
+                ulong hash = See(step, index, known - 1, end);
+                if (slot.Sampling!.HasPenalties) hash = FakeModel.Mix(hash, slot.Bag);
+                int token = FakeModel.Masked(FakeModel.Token(slot.Sampling, known - 1, hash), step.Allowed[slice.QueryStart + known - 1 - slice.ContextLength]);
+                slot.Last = token;
+                slot.Bag += FakeModel.Bag([], [token]);
+                int logprobs = slot.Sampling.Logprobs;
+                _result.AddToken(token, logprobs < 0 ? float.NaN : FakeModel.Logprob(hash, token), logprobs < 0 ? null : FakeModel.Logprobs(hash, token, logprobs)[1..]);
+                if (known == end || step.Tokens[slice.QueryStart + known - slice.ContextLength] != token) break;
+                known++;
+            }
         }
         _result.EndSequence(promptLogprobs);
+        if (slice.DraftsWanted > 0) Guess(step, index, known);
+    }
+
+    /// <summary>Guesses what follows the token just sampled: right or wrong by a hash.</summary>
+    private void Guess(Pending step, int index, int known)
+    {
+        Slot slot = _slots[step.Slices[index].Slot];
+        int bag = slot.Bag;
+        _extra[0] = slot.Last;
+        for (int i = 0; i < step.Slices[index].DraftsWanted; i++)
+        {
+            ulong hash = See(step, index, known + i, known);
+            if (slot.Sampling!.HasPenalties) hash = FakeModel.Mix(hash, bag);
+            bool right = (int)(FakeModel.Mix(hash, 77) % 100) < DraftAccuracy;
+            int token = (FakeModel.Token(slot.Sampling, known + i, hash) + (right ? 0 : 1)) % FakeModel.Vocabulary;
+            bag += FakeModel.Bag([], [token]);
+            _extra[i + 1] = token;
+            _result.AddDraft(index, token);
+        }
     }
 
     private ulong See(Pending step, int index, int position, int stored)
@@ -204,6 +234,20 @@ internal sealed class FakeModelRunner : IModelRunner
         if (position / perPage < step.Counts[index][group] && page >= 0) return ref _pages[page][position % perPage];
         Violations.Add($"group {group} has no page for position {position}");
         return ref _pages[0][0];
+    }
+
+    /// <summary>Guesses stand behind a known token, and nothing follows them before they are judged.</summary>
+    private void CheckDrafts(Pending launched)
+    {
+        for (int i = 0; i < launched.Count; i++)
+        {
+            SequenceSlice slice = launched.Slices[i];
+            if (slice.Drafts < 0 || slice.Drafts >= slice.QueryLength || (slice.Drafts > 0 && !slice.Sample)) Violations.Add($"{slice.Drafts} drafts in {slice.QueryLength} rows");
+            if (slice.DraftsWanted > MaxDrafts || (slice.DraftsWanted > 0 && !slice.Sample)) Violations.Add($"{slice.DraftsWanted} drafts wanted");
+            foreach (Pending step in _pending)
+                for (int k = 0; k < step.Count; k++)
+                    if (step.Slices[k].Slot == slice.Slot && (step.Slices[k].Drafts > 0 || step.Slices[k].DraftsWanted > 0)) Violations.Add("a step follows guesses that nobody judged");
+        }
     }
 
     /// <summary>Slots may share a page that they only read. One that is written belongs to its writer alone, in this step and together with the one in flight before it.</summary>
@@ -261,6 +305,7 @@ internal sealed class FakeModelRunner : IModelRunner
     private sealed class Pending
     {
         public readonly int[] Tokens;
+        public readonly ulong[]?[] Allowed;
         public readonly SequenceSlice[] Slices;
         public readonly int[][][] Tables;   // slice, group, page
         public readonly int[][] Counts;     // slice, group
@@ -270,6 +315,7 @@ internal sealed class FakeModelRunner : IModelRunner
         public Pending(int maxTokens, int maxSequences, int groups)
         {
             Tokens = new int[maxTokens];
+            Allowed = new ulong[]?[maxTokens];
             Slices = new SequenceSlice[maxSequences];
             Tables = [.. Enumerable.Range(0, maxSequences).Select(_ => Enumerable.Range(0, groups).Select(_ => new int[512]).ToArray())];
             Counts = [.. Enumerable.Range(0, maxSequences).Select(_ => new int[groups])];
@@ -280,6 +326,7 @@ internal sealed class FakeModelRunner : IModelRunner
             Count = batch.SequenceCount;
             batch.Tokens.CopyTo(Tokens);
             batch.Slices.CopyTo(Slices);
+            for (int row = 0; row < batch.TokenCount; row++) Allowed[row] = batch.Allowed(row);
             for (int i = 0; i < Count; i++)
                 for (int g = 0; g < groups; g++)
                 {

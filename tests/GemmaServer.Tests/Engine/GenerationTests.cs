@@ -151,22 +151,6 @@ public sealed class GenerationTests
         }
     }
 
-    [Fact]
-    public void Several_tokens_in_a_step_are_all_taken_and_those_after_the_end_are_dropped()
-    {
-        using EngineHarness engine = new(tokensPerStep: 3);
-        GenerationRequest request = engine.Request(EngineHarness.Prompt(10), 20);
-        int[] expected = engine.Expected(request);
-        int stopAt = Enumerable.Range(5, 10).First(i => i % 3 == 2 && !expected[..i].Contains(expected[i]));    // the first of three
-        GenerationRequest stopped = engine.Request(request.Prompt, 20, request.Sampling, stopTokens: [expected[stopAt - 1]]);
-        Generation whole = engine.Submit(request);
-        Generation cut = engine.Submit(stopped);
-        engine.RunToEnd();
-        Assert.Equal(expected, EngineHarness.Read(whole).Tokens);
-        Assert.Equal(expected[..stopAt], EngineHarness.Read(cut).Tokens);
-        Assert.True(engine.Engine.Metrics.Steps < 12);
-    }
-
     [Theory]
     [InlineData(false)]
     [InlineData(true)]

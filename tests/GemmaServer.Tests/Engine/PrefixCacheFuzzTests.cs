@@ -23,7 +23,7 @@ public sealed class PrefixCacheFuzzTests
             int least = EngineHarness.SharingPlanOf(0).PagesForSequence(MaxLength, chunk);
             using EngineHarness engine = new(
                 asynchronous, maxLength: MaxLength, maxSequences: random.Next(1, 9), maxBatchTokens: chunk,
-                tokensPerStep: asynchronous ? 1 : random.Next(1, 4), plan: EngineHarness.SharingPlanOf(least + random.Next(0, seed % 2 == 0 ? least / 2 : 2 * least)));
+                drafts: random.Next(3) == 0 ? random.Next(1, 6) : 0, promptLookup: random.Next(0, 8), plan: EngineHarness.SharingPlanOf(least + random.Next(0, seed % 2 == 0 ? least / 2 : 2 * least)));
             if (seed % 5 == 0) engine.Runner.OnCollect = _ => { if (random.Next(60) == 0) throw new InvalidOperationException(); };
 
             List<int[]> histories = [.. Enumerable.Range(0, 3).Select(i => EngineHarness.Prompt(random.Next(5, 50), seed * 10 + i))];

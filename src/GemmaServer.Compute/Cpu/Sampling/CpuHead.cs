@@ -5,20 +5,21 @@ internal sealed unsafe class CpuHead(WorkerPool workers, CpuMatMul matMul) : IDi
 {
     private readonly CpuSampler[] _samplers = [.. Enumerable.Range(0, workers.Threads).Select(_ => new CpuSampler())];
     private OutputRow[] _rows = [];
+    private int[] _runs = [];       // by run, its first row in the portion; one more for the end
     private CpuTensor? _hidden, _logits;
     private int _portion, _count;
 
     /// <summary>Room for <paramref name="portion"/> rows of logits at a time and <paramref name="rows"/> rows a step.</summary>
     public void Reserve(int portion, int rows, int vocabularySize)
     {
-        (_portion, _rows) = (portion, new OutputRow[rows]);
+        (_portion, _rows, _runs) = (portion, new OutputRow[rows], new int[portion + 1]);
         _logits?.Dispose();
         _logits = new CpuTensor(portion, vocabularySize);
     }
 
     public void Run(
         CpuStep step, CpuTensor x, float[] norm, float epsilon, CpuWeights head, float softcap,
-        SlotState[] slots, int[] lastSampled, StepResult result, LogitsTap? tap)
+        SlotState[] slots, int[] lastSampled, StepResult result, LogitsTap? tap, CpuTensor? lastHidden)
     {
         _hidden ??= new CpuTensor(_portion, x.Columns);
         Select(step);
@@ -31,10 +32,11 @@ internal sealed unsafe class CpuHead(WorkerPool workers, CpuMatMul matMul) : IDi
             if (softcap != 0) SoftCap(count, softcap);
             if (tap is not null)
                 for (int i = 0; i < count; i++) tap(_rows[start + i].Slot, _rows[start + i].Position, _logits.RowSpan(i));
-            SampleJob sample = new(_rows, start, _logits, slots, _samplers);
-            workers.Run(ref sample, count);
+            int runs = FindRuns(start, count);
+            SampleJob sample = new(_rows, start, _runs, _logits, slots, _samplers, _hidden, lastHidden);
+            workers.Run(ref sample, runs);
         }
-        Deliver(step, slots, lastSampled, result);
+        Deliver(step, lastSampled, result);
     }
 
     public void Dispose()
@@ -43,15 +45,20 @@ internal sealed unsafe class CpuHead(WorkerPool workers, CpuMatMul matMul) : IDi
         _logits?.Dispose();
     }
 
-    /// <summary>Which rows need logits: the last row of a sampling slice, every row where prompt logprobs are wanted.</summary>
+    /// <summary>
+    /// Which rows need logits: in a sampling slice the row before the first guess and all guesses (the last row where there are
+    /// none), every row where prompt logprobs are wanted.
+    /// </summary>
     private void Select(CpuStep step)
     {
         _count = 0;
+        int hidden = 0;
         for (int s = 0; s < step.SliceCount; s++)
         {
             ref readonly SequenceSlice slice = ref step.Slices[s];
-            int first = slice.PromptLogprobs >= 0 ? 0 : slice.Sample ? slice.QueryLength - 1 : slice.QueryLength;
-            for (int i = first; i < slice.QueryLength; i++)
+            int sampled = slice.Sample ? slice.QueryLength - 1 - slice.Drafts : slice.QueryLength;
+            int hiddenRow = slice.DraftsWanted > 0 ? hidden++ : -1;
+            for (int i = slice.PromptLogprobs >= 0 ? 0 : sampled; i < slice.QueryLength; i++)
             {
                 int row = slice.QueryStart + i;
                 bool last = i == slice.QueryLength - 1;
@@ -64,10 +71,24 @@ internal sealed unsafe class CpuHead(WorkerPool workers, CpuMatMul matMul) : IDi
                     Position = slice.ContextLength + i,
                     PromptNext = slice.PromptLogprobs >= 0 ? next : -1,
                     PromptTop = slice.PromptLogprobs,
-                    Sample = last && slice.Sample,
+                    Sample = i >= sampled,
+                    IsFirstSample = i == sampled,
+                    Guess = last || i < sampled ? -1 : next,
+                    HiddenRow = hiddenRow,
+                    Allowed = step.Allowed(row),
                 };
             }
         }
+    }
+
+    /// <summary>Cuts a portion into runs that one worker takes: sampled rows of one slice, because each depends on the one before; any other row alone.</summary>
+    private int FindRuns(int start, int count)
+    {
+        int runs = 0;
+        for (int i = 0; i < count; i++)
+            if (i == 0 || !_rows[start + i].Sample || _rows[start + i].IsFirstSample) _runs[runs++] = i;
+        _runs[runs] = count;
+        return runs;
     }
 
     private void SoftCap(int rows, float cap)
@@ -78,7 +99,7 @@ internal sealed unsafe class CpuHead(WorkerPool workers, CpuMatMul matMul) : IDi
         workers.Run(ref job, rows * shares);
     }
 
-    private void Deliver(CpuStep step, SlotState[] slots, int[] lastSampled, StepResult result)
+    private void Deliver(CpuStep step, int[] lastSampled, StepResult result)
     {
         result.Begin();
         int at = 0;
@@ -89,8 +110,7 @@ internal sealed unsafe class CpuHead(WorkerPool workers, CpuMatMul matMul) : IDi
             {
                 ref OutputRow row = ref _rows[at];
                 if (row.Prompt is not null) prompt!.Add(row.Prompt);
-                if (!row.Sample) continue;
-                slots[row.Slot].Commit(row.Token);
+                if (!row.Sample || row.Token < 0) continue;
                 lastSampled[row.Slot] = row.Token;
                 result.AddToken(row.Token, row.Logprob, row.Top);
             }
@@ -101,8 +121,16 @@ internal sealed unsafe class CpuHead(WorkerPool workers, CpuMatMul matMul) : IDi
     /// <summary>A row that gets logits, and what came of it.</summary>
     private struct OutputRow
     {
-        public int Row, Slice, Slot, Position, PromptNext, PromptTop, Token;
-        public bool Sample;
+        public int Row, Slice, Slot, Position, PromptNext, PromptTop, HiddenRow;
+
+        /// <summary>The draft in the next row; −1 without one.</summary>
+        public int Guess;
+
+        /// <summary>What was sampled; −1 where a guess before was wrong.</summary>
+        public int Token;
+
+        public bool Sample, IsFirstSample;
+        public ulong[]? Allowed;
         public float Logprob;
         public TokenLogprob[]? Top, Prompt;
     }
@@ -123,32 +151,43 @@ internal sealed unsafe class CpuHead(WorkerPool workers, CpuMatMul matMul) : IDi
         }
     }
 
-    private readonly struct SampleJob(OutputRow[] rows, int start, CpuTensor logits, SlotState[] slots, CpuSampler[] samplers) : IWorkerJob
+    private readonly struct SampleJob(
+        OutputRow[] rows, int start, int[] runs, CpuTensor logits, SlotState[] slots, CpuSampler[] samplers, CpuTensor hidden, CpuTensor? lastHidden) : IWorkerJob
     {
         public void Execute(int item, int worker)
         {
+            for (int i = runs[item]; i < runs[item + 1]; i++) Row(i, samplers[worker]);
+        }
+
+        private void Row(int item, CpuSampler sampler)
+        {
             ref OutputRow row = ref rows[start + item];
             Span<float> l = logits.RowSpan(item);
-            CpuSampler sampler = samplers[worker];
             SlotState slot = slots[row.Slot];
-            int wanted = slot.Sampling.Logprobs;
-            (row.Prompt, row.Top, row.Logprob) = (null, null, float.NaN);
+            (row.Prompt, row.Top, row.Logprob, row.Token) = (null, null, float.NaN, -1);
 
-            bool prompt = row.PromptNext >= 0, sampled = row.Sample && wanted >= 0;
-            double logSum = prompt || sampled ? CpuSampler.LogSumExp(l) : 0;
+            // A row that a wrong guess led to is nobody's. The row before may lie in the portion before.
+            bool isLive = row.Sample && (row.IsFirstSample || (rows[start + item - 1] is { Token: >= 0 } before && before.Token == before.Guess));
+            int wanted = slot.Sampling.Logprobs;
+            bool prompt = row.PromptNext >= 0, logprobs = isLive && wanted >= 0;
+            double logSum = prompt || logprobs ? CpuSampler.LogSumExp(l) : 0;
             if (prompt)
                 row.Prompt = [new TokenLogprob(row.PromptNext, (float)(l[row.PromptNext] - logSum)), .. sampler.Logprobs(l, row.PromptTop, logSum)];
-            if (!row.Sample) return;
+            if (!isLive) return;
 
-            if (sampled) row.Top = sampler.Logprobs(l, wanted, logSum);
-
-            if (!sampled)
+            if (logprobs)
             {
-                row.Token = sampler.Choose(l, slot, row.Position + 1);
-                return;
+                row.Top = sampler.Logprobs(l, wanted, logSum);
+                row.Token = sampler.ChooseKeeping(l, slot, row.Position + 1, row.Allowed, out float logit);
+                row.Logprob = (float)(logit - logSum);
             }
-            row.Token = sampler.ChooseKeeping(l, slot, row.Position + 1, out float logit);
-            row.Logprob = (float)(logit - logSum);
+            else
+            {
+                row.Token = sampler.Choose(l, slot, row.Position + 1, row.Allowed);
+            }
+            slot.Commit(row.Token);
+            if (lastHidden is not null && row.HiddenRow >= 0 && row.Token != row.Guess)
+                hidden.RowSpan(item).CopyTo(lastHidden.RowSpan(row.HiddenRow));
         }
     }
 }

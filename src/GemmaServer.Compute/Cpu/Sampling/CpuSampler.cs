@@ -44,10 +44,15 @@ internal sealed class CpuSampler
     }
 
     /// <summary>Chooses the token at <paramref name="position"/>; changes <paramref name="logits"/>.</summary>
-    public int Choose(Span<float> logits, SlotState slot, int position)
+    /// <param name="logits">One for each token id.</param>
+    /// <param name="slot">The sequence's parameters and counts.</param>
+    /// <param name="position">Where the token will stand.</param>
+    /// <param name="allowed">Bit by token id: whether it may be chosen; null where any may.</param>
+    public int Choose(Span<float> logits, SlotState slot, int position, ulong[]? allowed = null)
     {
         SamplingParams p = slot.Sampling;
         Adjust(logits, slot);
+        if (allowed is not null) Mask(logits, allowed);
         if (p.Temperature == 0) return ArgMax(logits);
 
         int kept = p.TopK > 0 ? Math.Min(p.TopK, logits.Length) : 0;
@@ -68,11 +73,11 @@ internal sealed class CpuSampler
     }
 
     /// <summary>As <see cref="Choose"/>; also gives the chosen token's logit as it was before bias, penalties and bans.</summary>
-    public int ChooseKeeping(Span<float> logits, SlotState slot, int position, out float logit)
+    public int ChooseKeeping(Span<float> logits, SlotState slot, int position, ulong[]? allowed, out float logit)
     {
         if (_untouched.Length < logits.Length) _untouched = new float[logits.Length];
         logits.CopyTo(_untouched);
-        int token = Choose(logits, slot, position);
+        int token = Choose(logits, slot, position, allowed);
         logit = _untouched[token];
         return token;
     }
@@ -94,6 +99,20 @@ internal sealed class CpuSampler
         for (int i = 0; i < p.BannedTokens.Count; i++) logits[p.BannedTokens[i]] = float.NegativeInfinity;
         if (slot.Generated < p.MinTokens)
             for (int i = 0; i < p.EndTokens.Count; i++) logits[p.EndTokens[i]] = float.NegativeInfinity;
+    }
+
+    private static void Mask(Span<float> logits, ulong[] allowed)
+    {
+        for (int word = 0; word * 64 < logits.Length; word++)
+        {
+            ulong bits = word < allowed.Length ? allowed[word] : 0;
+            if (bits == ulong.MaxValue) continue;
+            Span<float> part = logits.Slice(word * 64, Math.Min(64, logits.Length - word * 64));
+            if (bits == 0) part.Fill(float.NegativeInfinity);
+            else
+                for (int i = 0; i < part.Length; i++)
+                    if ((bits >> i & 1) == 0) part[i] = float.NegativeInfinity;
+        }
     }
 
     /// <summary>How many of the best-first items survive top-p and min-p; complete when no item outside could.</summary>
