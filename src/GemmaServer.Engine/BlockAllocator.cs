@@ -26,8 +26,8 @@ internal sealed class BlockAllocator
     /// <summary>Tokens between two hashes of a sequence that takes part in the prefix cache.</summary>
     public int HashUnit => _cache.Unit;
 
-    /// <summary>Prefixes are found in multiples of so many tokens.</summary>
-    public int CacheBlock => _cache.Block;
+    /// <summary>Prefixes are found in multiples of this.</summary>
+    public int HashBlock => _cache.Block;
 
     public BlockTable NewTable() => new(_groups.Length);
 
@@ -112,6 +112,12 @@ internal sealed class BlockAllocator
         for (int g = 0; g < _groups.Length; g++) pages += blocks.Count(g) - blocks.Pages(g).Count(BlockTable.Released);
         return length;
     }
+
+    /// <inheritdoc cref="PrefixCache.Length"/>
+    public int LengthFound(TokenHashes hashes, int limit) => _cache.Length(hashes, limit);
+
+    /// <inheritdoc cref="PrefixCache.Shared"/>
+    public int PagesShared(TokenHashes hashes, int count) => _cache.Shared(hashes, count);
 
     /// <summary>Makes the pages that became full between two committed positions known to others.</summary>
     public void AddToCache(TokenHashes hashes, BlockTable blocks, int from, int to, int promptLength) =>

@@ -74,7 +74,7 @@ public sealed class EngineMetrics
     /// <summary>Failures that the engine survived: of the runner, or of one sequence.</summary>
     public long Failures => Volatile.Read(ref _failures);
 
-    /// <summary>Requests refused because the queue was full.</summary>
+    /// <summary>Requests refused because the queue was full, or their client's share of it; a set counts once.</summary>
     public long Rejected => Volatile.Read(ref _rejected);
 
     /// <summary>Requests that ended with this reason.</summary>

@@ -17,6 +17,9 @@ public sealed class EngineOptions
     /// <summary>Requests that may wait for a place; one more is refused at once. Default 1024: four full batches.</summary>
     [Range(1, 1 << 20)] public int MaxQueue { get; init; } = 1024;
 
+    /// <summary>Requests of one client that may wait for a place; 0 sets no limit of its own. Default 0.</summary>
+    [Range(0, 1 << 20)] public int MaxQueuePerClient { get; init; }
+
     /// <summary>Whether pages of earlier requests serve later ones that begin with the same tokens.</summary>
     public bool PrefixCaching { get; init; } = true;
 

@@ -41,6 +41,15 @@ public sealed class GenerationRequest
 
     /// <summary>When the request must have left the queue; null waits for ever.</summary>
     public TimeSpan? QueueTimeout { get; init; }
+
+    /// <summary>How long the whole answer may take, from now on; null takes the time it takes.</summary>
+    public TimeSpan? Timeout { get; init; }
+
+    /// <summary>Lower is served earlier, as in vLLM; a worse one waits as long as better ones come.</summary>
+    public int Priority { get; init; }
+
+    /// <summary>Who asks, as a name that may be kept in memory: clients of one priority are served in turn. Null is a client, too.</summary>
+    public string? Client { get; init; }
 }
 
 /// <summary>Why an answer ended.</summary>
@@ -60,6 +69,9 @@ public enum FinishReason
 
     /// <summary>It waited longer in the queue than it wanted.</summary>
     QueueTimeout,
+
+    /// <summary>The answer was not complete when its time was over.</summary>
+    Deadline,
 
     /// <summary>The engine failed; see the log.</summary>
     Error,

@@ -113,6 +113,23 @@ internal sealed class PrefixCache
         return length;
     }
 
+    /// <summary>The length of the longest known prefix.</summary>
+    public int Length(TokenHashes hashes, int limit) => Find(hashes, limit);
+
+    /// <summary>
+    /// Of the pages that <see cref="Adopt"/> would find for a sequence of <paramref name="count"/> tokens, those that others
+    /// hold and that it still needs when all its tokens are computed.
+    /// </summary>
+    public int Shared(TokenHashes hashes, int count)
+    {
+        int length = Find(hashes, count - 1);
+        int shared = 0;
+        for (int g = 0; g < _groups.Length; g++)
+            for (int i = FirstSeen(g, count); i < length / _groups[g].TokensPerPage; i++)
+                if (!IsUnheld(_byName[NameOf(hashes, g, i)])) shared++;
+        return shared;
+    }
+
     /// <summary>Names the pages that became full between two positions.</summary>
     public void Add(TokenHashes hashes, BlockTable blocks, int from, int to, int promptLength)
     {

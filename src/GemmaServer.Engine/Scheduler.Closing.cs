@@ -15,7 +15,7 @@ internal sealed partial class Scheduler
     private bool TryClose(Sequence sequence, FinishReason reason)
     {
         if (reason is not (FinishReason.Stop or FinishReason.Length) || sequence.Hashes is null || sequence.Slot < 0) return false;
-        int block = _blocks.CacheBlock;
+        int block = _blocks.HashBlock;
         if (sequence.Count / block == sequence.Computed / block) return false;
         _closing.Add(sequence);
         return true;

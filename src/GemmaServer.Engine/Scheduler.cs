@@ -5,15 +5,23 @@ using GemmaServer.Text;
 namespace GemmaServer.Engine;
 
 /// <summary>
-/// Who runs next, in which slot and which pages. Running decodes come first, then running prefills, then the queue in the
-/// order of arrival; when pages run short the youngest gives its own back and is computed again later.
+/// Who runs next, in which slot and which pages. Running decodes come first, then running prefills, then the queue
+/// (<see cref="WaitingQueue"/>); when pages run short the last in rank gives its own back and is computed again later.
 /// </summary>
 /// <remarks>
-/// Why nobody waits for ever: <c>_running</c> is in order of arrival and everything in the queue is younger, so the oldest
-/// sequence can take the pages of all others, and the engine's constructor made sure that one alone always fits.
+/// Rank is (priority, arrival), lower first. Why nobody waits for ever behind its own priority or a worse one:
+/// <c>_running</c> is in order of rank, so its first sequence can take the pages of all others, and the engine's constructor
+/// made sure that one alone always fits: it comes to its end. Of a sequence's own priority only finitely many
+/// rank before it. A preempted one is first in the queue, before newcomers of any rank. Among the new, each admission raises
+/// a client's counter, so the others' turn comes. Who follows a leader waits for the prefill of a running sequence of no worse
+/// priority, a bounded number of times, and is woken when the leader leaves. Only better priorities may hold up a worse one
+/// for as long as they come; that is what they are for.
 /// </remarks>
 internal sealed partial class Scheduler
 {
+    /// <summary>After so many leaders that failed it, a sequence computes its prefix itself.</summary>
+    private const int MaxTimesFollowed = 8;
+
     private const int LeastDraftRoom = 8;
     private static readonly int[] LastSampledRow = [StepBatch.LastSampled];
 
@@ -22,32 +30,35 @@ internal sealed partial class Scheduler
     private readonly EngineMetrics _metrics;
     private readonly TimeProvider _time;
     private readonly Action<Exception> _report;
-    private readonly int _chunk;
+    private readonly RoomEstimate _room;
+    private readonly QueueLimits _limits;
 
-    private readonly LinkedList<Sequence> _queue = new();
-    private readonly List<Sequence> _running;       // oldest first
+    private readonly WaitingQueue _queue = new();
+    private readonly Heap<QueuePlace> _deadlines = new();
+    private readonly List<Sequence> _running;       // in order of rank
     private readonly BlockTable[] _tables;          // by slot; a table keeps its size for the slot's next sequence
     private readonly Sequence?[] _owners;           // by slot
     private readonly Stack<int> _freeSlots;
     private int _slicesInFlight;
     private int _draftRoom, _draftPages;            // rows and pages of the step being filled that guesses may still take
-    private long _nextDeadline = long.MaxValue;
 
     /// <param name="runner">Opens and closes slots; its steps are launched by the engine.</param>
     /// <param name="maxSequences">Slots to use.</param>
     /// <param name="chunk">Most rows of one sequence in a step.</param>
     /// <param name="windowShare">Share of the pages that may keep windows of past prompts and turns.</param>
+    /// <param name="limits">Told who enters and leaves the queue.</param>
     /// <param name="metrics">Where to count.</param>
     /// <param name="time">Clock of the deadlines.</param>
     /// <param name="report">Told of failures.</param>
-    public Scheduler(IModelRunner runner, int maxSequences, int chunk, double windowShare, EngineMetrics metrics, TimeProvider time, Action<Exception> report)
+    public Scheduler(IModelRunner runner, int maxSequences, int chunk, double windowShare, QueueLimits limits, EngineMetrics metrics, TimeProvider time, Action<Exception> report)
     {
         _runner = runner;
         _blocks = new BlockAllocator(runner.KvCache, windowShare);
         _metrics = metrics;
         _time = time;
         _report = report;
-        _chunk = chunk;
+        _room = new RoomEstimate(runner.KvCache, _blocks, chunk);
+        _limits = limits;
         _running = new List<Sequence>(maxSequences);
         _closing = new List<Sequence>(maxSequences);
         _owners = new Sequence?[maxSequences];
@@ -68,7 +79,7 @@ internal sealed partial class Scheduler
 
     public bool IsIdle => _running.Count == 0 && _queue.Count == 0 && _closing.Count == 0;
 
-    /// <summary>Puts a new sequence at the end of the queue.</summary>
+    /// <summary>Puts a new sequence into the queue.</summary>
     public void Add(Sequence sequence)
     {
         if (sequence.Generation.IsCancelled)
@@ -76,33 +87,27 @@ internal sealed partial class Scheduler
             Finish(sequence, FinishReason.Abort);
             return;
         }
-        Measure(sequence);
-        _queue.AddLast(sequence.QueuePlace);
-        _nextDeadline = Math.Min(_nextDeadline, sequence.Deadline);
+        _room.Measure(sequence);
+        _queue.Add(sequence);
+        if (sequence.Place.NextDeadline != long.MaxValue) _deadlines.Add(sequence.Place);
     }
 
     /// <summary>Ends a sequence whose reader left. One still in the inbox ends when it is taken in.</summary>
     public void Cancel(Sequence sequence)
     {
-        bool inInbox = sequence.State == SequenceState.Waiting && sequence.QueuePlace.List is null;
+        bool inInbox = sequence.State == SequenceState.Waiting && sequence.Place.Node.List is null;
         if (sequence.State != SequenceState.Finished && !inInbox) Finish(sequence, FinishReason.Abort);
     }
 
-    /// <summary>Ends those that waited too long for their first admission.</summary>
-    public void ExpireQueue()
+    /// <summary>Ends those whose time is over: to leave the queue, or to be complete.</summary>
+    public void Expire()
     {
-        if (_nextDeadline == long.MaxValue) return;
+        if (_deadlines.Count == 0) return;
         long now = _time.GetTimestamp();
-        if (now < _nextDeadline) return;
-
-        _nextDeadline = long.MaxValue;
-        for (LinkedListNode<Sequence>? node = _queue.First; node is not null;)
+        while (_deadlines.Count > 0 && _deadlines.Top.NextDeadline <= now)
         {
-            Sequence sequence = node.Value;
-            node = node.Next;
-            if (sequence.Generation.AdmittedAt != 0) continue;
-            if (sequence.Deadline <= now) Finish(sequence, FinishReason.QueueTimeout);
-            else _nextDeadline = Math.Min(_nextDeadline, sequence.Deadline);
+            QueuePlace place = _deadlines.Top;
+            Finish(place.Sequence, place.EndBy <= now ? FinishReason.Deadline : FinishReason.QueueTimeout);
         }
     }
 
@@ -166,6 +171,9 @@ internal sealed partial class Scheduler
         if (sequence.State == SequenceState.Running) _running.Remove(sequence);
         else LeaveQueue(sequence);
         sequence.State = SequenceState.Finished;
+        _queue.Wake(sequence, int.MaxValue);
+        _queue.Ended(sequence);
+        _deadlines.Remove(sequence.Place);
         if (sequence.StepsInFlight == 0 && !TryClose(sequence, last.Finish)) Release(sequence);
         _metrics.AddFinished(last.Finish);
         sequence.Generation.Complete(last, _time.GetTimestamp());
@@ -175,7 +183,7 @@ internal sealed partial class Scheduler
     public void FinishAll(FinishReason reason)
     {
         while (_running.Count > 0) Finish(_running[^1], reason);
-        while (_queue.First is { } node) Finish(node.Value, reason);
+        while (_queue.Peek() is { } waiting) Finish(waiting, reason);
         GiveUpClosing();
     }
 
@@ -221,23 +229,40 @@ internal sealed partial class Scheduler
 
     private void Admit(ScheduledStep step)
     {
-        while (_queue.First is { } first && step.Batch.FreeTokens > 0 && _freeSlots.Count > 0 && HasRoomFor(first.Value))
+        foreach (Sequence s in _running)
+            if (s.Place.Followers is { Count: > 0 }) _queue.Wake(s, s.Shown);
+
+        while (step.Batch.FreeTokens > 0 && _freeSlots.Count > 0 && _queue.Peek() is { } sequence)
         {
-            Sequence sequence = first.Value;
+            if (FindLeader(sequence, out int shared) is { } leader)
+            {
+                _queue.Follow(sequence, leader, shared);
+                continue;
+            }
+            if (!_room.IsEnoughFor(sequence, _running)) break;
             Open(sequence);
             if (sequence.State == SequenceState.Running) TryAdd(step, sequence);
         }
     }
 
     /// <summary>
-    /// Enough free pages for all its known tokens, beside what running prefills were promised and one page for each running
-    /// sequence, so that a newcomer does not drive out those who are in the middle.
+    /// The running sequence that computes more of a waiting one's prefix right now than could be found of it, if waiting
+    /// is worth it. Never one of a worse priority, which might not get on.
     /// </summary>
-    private bool HasRoomFor(Sequence sequence)
+    private Sequence? FindLeader(Sequence sequence, out int shared)
     {
-        int promised = 0;
-        foreach (Sequence s in _running) promised += 1 + (s.IsPrefilling ? Math.Max(0, s.PagesToPrefill - s.PagesHeld) : 0);
-        return sequence.PagesToPrefill + promised <= FreePages;
+        shared = 0;
+        if (sequence.Hashes is not { } hashes || sequence.Generation.AdmittedAt != 0 || sequence.Place.TimesFollowed >= MaxTimesFollowed) return null;
+        Sequence? leader = null;
+        foreach (Sequence s in _running)
+        {
+            if (s.Place.Priority > sequence.Place.Priority) break;
+            if (s.Hashes is null || s.Shown >= s.PrefillEnd) continue;
+            int common = hashes.CommonWith(s.Hashes, Math.Min(s.PrefillEnd, sequence.Count - 1));
+            common -= common % _blocks.HashBlock;
+            if (common > Math.Max(shared, s.Shown)) (leader, shared) = (s, common);
+        }
+        return leader is not null && shared - _blocks.LengthFound(hashes, sequence.Count - 1) >= _blocks.HashBlock ? leader : null;
     }
 
     private static bool HasWork(ScheduledStep step, Sequence sequence) => sequence.RowsToCompute > 0 && step.Batch.FreeTokens > 0;
@@ -328,11 +353,9 @@ internal sealed partial class Scheduler
         sequence.Blocks = _tables[slot];
         sequence.PrefillEnd = sequence.Count;
         sequence.State = SequenceState.Running;
-        _running.Add(sequence);
+        AddRunning(sequence);
         Adopt(sequence);
-
-        if (sequence.Generation.AdmittedAt == 0) _metrics.AddPromptTokens(sequence.PromptLength);
-        sequence.Generation.Admitted(_time.GetTimestamp());
+        if (sequence.Generation.AdmittedAt == 0) FirstAdmission(sequence);
         try
         {
             _runner.OpenSlot(slot, sequence.Sampling, sequence.Prompt, sequence.Output);
@@ -344,6 +367,26 @@ internal sealed partial class Scheduler
         }
     }
 
+    private void AddRunning(Sequence sequence)
+    {
+        int at = _running.Count;
+        while (at > 0 && sequence.Place.Outranks(_running[at - 1].Place)) at--;
+        _running.Insert(at, sequence);
+    }
+
+    private void FirstAdmission(Sequence sequence)
+    {
+        long now = _time.GetTimestamp();
+        sequence.Generation.Admitted(now);
+        _limits.Admitted(sequence.Generation.QueuedAt, now);
+        _metrics.AddPromptTokens(sequence.PromptLength);
+        sequence.Place.Account!.ChargePrompt(sequence.PromptLength - sequence.Computed);
+        if (sequence.Place.HeapIndex < 0) return;
+        sequence.Place.NextDeadline = sequence.Place.EndBy;
+        if (sequence.Place.EndBy == long.MaxValue) _deadlines.Remove(sequence.Place);
+        else _deadlines.Moved(sequence.Place);
+    }
+
     /// <summary>Gives a sequence what others computed of its beginning. Its last known token is always computed: a sample comes from there.</summary>
     private void Adopt(Sequence sequence)
     {
@@ -352,12 +395,12 @@ internal sealed partial class Scheduler
         int found = _blocks.Adopt(hashes, sequence.Count - 1, sequence.Blocks!, out int pages);
         sequence.Computed = sequence.Shown = found;
         sequence.PagesHeld = pages;
-        if (sequence.Generation.AdmittedAt != 0) return;
+        if (sequence.Generation.AdmittedAt != 0 || sequence.HasPrivateHashes) return;
         sequence.Generation.CachedTokens = found;
         _metrics.AddPrefixQuery(sequence.PromptLength, found);
     }
 
-    /// <summary>Takes everything from a sequence but its tokens; it comes first in the queue, being older than all that wait there.</summary>
+    /// <summary>Takes everything from a sequence but its tokens; it comes first in the queue.</summary>
     private void Preempt(Sequence sequence)
     {
         if (sequence.StepsInFlight != 0) throw new InvalidOperationException("A sequence in flight cannot be preempted.");
@@ -367,18 +410,17 @@ internal sealed partial class Scheduler
         sequence.Computed = sequence.Shown = 0;
         sequence.KeepDrafts(0);
         sequence.State = SequenceState.Waiting;
-        Measure(sequence);
-        _queue.AddFirst(sequence.QueuePlace);
-        _metrics.AddWaiting(1);
+        _queue.Wake(sequence, int.MaxValue);
+        _room.Measure(sequence);
+        _queue.AddPreempted(sequence);
+        _limits.Return(sequence.Place.Client);
         _metrics.AddPreemption();
     }
 
-    private void Measure(Sequence sequence) => sequence.PagesToPrefill = _runner.KvCache.PagesForSequence(sequence.Count, _chunk);
-
     private void LeaveQueue(Sequence sequence)
     {
-        if (sequence.QueuePlace.List is not null) _queue.Remove(sequence.QueuePlace);
-        _metrics.AddWaiting(-1);
+        _queue.Remove(sequence);
+        _limits.Leave(sequence.Place.Client);
     }
 
     private void Release(Sequence sequence)

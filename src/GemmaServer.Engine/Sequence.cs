@@ -36,9 +36,10 @@ internal sealed class Sequence
     /// <param name="maxTokens">Its MaxTokens, bounded by the model's length.</param>
     /// <param name="endsWith">Takes each new token and says whether a stop string is complete.</param>
     /// <param name="generation">Where its events go.</param>
-    /// <param name="deadline">Timestamp at which it leaves the queue unserved; long.MaxValue for never.</param>
+    /// <param name="serveBy">Timestamp at which it leaves the queue unserved; long.MaxValue for never.</param>
+    /// <param name="endBy">Timestamp at which it ends wherever it is; long.MaxValue for never.</param>
     /// <param name="hashes">Names of its prefixes, those of the prompt at least; null keeps it out of the prefix cache.</param>
-    public Sequence(GenerationRequest request, int maxTokens, Func<int, bool>? endsWith, Generation generation, long deadline, TokenHashes? hashes = null)
+    public Sequence(GenerationRequest request, int maxTokens, Func<int, bool>? endsWith, Generation generation, long serveBy, long endBy, TokenHashes? hashes = null)
     {
         Hashes = hashes;
         CacheBoundary = Math.Clamp(request.CacheBoundary ?? int.MaxValue, 0, request.Prompt.Length - 1);
@@ -46,20 +47,22 @@ internal sealed class Sequence
         PromptLogprobs = request.PromptLogprobs;
         MaxTokens = maxTokens;
         Generation = generation;
-        Deadline = deadline;
         Constraint = request.Constraint;
         _endsWith = endsWith;
         _stopTokens = [.. request.StopTokens];
         _tokens = new int[request.Prompt.Length + Math.Min(maxTokens, FirstOutputRoom)];
         request.Prompt.CopyTo(_tokens, 0);
         PromptLength = Count = request.Prompt.Length;
-        QueuePlace = new LinkedListNode<Sequence>(this);
+        Place = new QueuePlace(this, request, serveBy, endBy);
     }
 
     public Generation Generation { get; }
 
     /// <summary>Names of its prefixes; null when it takes no part in the prefix cache.</summary>
     public TokenHashes? Hashes { get; }
+
+    /// <summary>Whether the names are known to the choices of one request only; such hits do not count as the cache's.</summary>
+    public bool HasPrivateHashes { get; init; }
 
     /// <summary>Where the prompt's next turn is likely to part from it.</summary>
     public int CacheBoundary { get; }
@@ -76,10 +79,8 @@ internal sealed class Sequence
 
     public int PromptLength { get; }
 
-    public long Deadline { get; }
-
-    /// <summary>Its node in the queue; in no list while it runs.</summary>
-    public LinkedListNode<Sequence> QueuePlace { get; }
+    /// <summary>Its side of the queue.</summary>
+    public QueuePlace Place { get; }
 
     public SequenceState State { get; set; }
 
@@ -92,8 +93,11 @@ internal sealed class Sequence
     /// <summary>Pages in <see cref="Blocks"/>.</summary>
     public int PagesHeld { get; set; }
 
-    /// <summary>Most pages that computing all known tokens holds at once.</summary>
+    /// <summary>Pages that it holds when all known tokens are computed.</summary>
     public int PagesToPrefill { get; set; }
+
+    /// <summary>Most pages that it holds beside those on the way there.</summary>
+    public int PagesInPassing { get; set; }
 
     /// <summary>Known tokens: the prompt and what was committed.</summary>
     public int Count { get; private set; }
@@ -193,6 +197,7 @@ internal sealed class Sequence
     {
         Reserve(Count + 1);
         _tokens[Count++] = token;
+        Place.Account?.ChargeOutput();
         if (Constraint?.TryPush(token) == false) throw new InvalidOperationException($"The runner chose token {token}, which was not allowed.");
 
         if (_stopTokens.AsSpan().Contains(token)) return FinishReason.Stop;

@@ -9,6 +9,9 @@ public enum SubmitResult
     /// <summary>Too many requests wait already; try again shortly.</summary>
     QueueFull,
 
+    /// <summary>Too many requests of this client wait already.</summary>
+    ClientQueueFull,
+
     /// <summary>The engine takes nothing new any more.</summary>
     ShuttingDown,
 }

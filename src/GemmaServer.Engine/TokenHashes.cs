@@ -51,6 +51,21 @@ internal sealed class TokenHashes
     /// <summary>The name of the first <paramref name="position"/> tokens, a multiple of <see cref="Unit"/>.</summary>
     public UInt128 At(int position) => _hashes[position / Unit - 1];
 
+    /// <summary>How many of the first <paramref name="limit"/> tokens are the same in both, in whole units.</summary>
+    public int CommonWith(TokenHashes other, int limit)
+    {
+        // Equal at one unit means equal at all before.
+        int equal = 0;
+        int differ = Math.Min(limit / Unit, Math.Min(_count, other._count)) + 1;
+        while (differ - equal > 1)
+        {
+            int middle = (equal + differ) / 2;
+            if (_hashes[middle - 1] == other._hashes[middle - 1]) equal = middle;
+            else differ = middle;
+        }
+        return equal * Unit;
+    }
+
     private static UInt128 Cut(ReadOnlySpan<byte> data)
     {
         Span<byte> hash = stackalloc byte[SHA256.HashSizeInBytes];

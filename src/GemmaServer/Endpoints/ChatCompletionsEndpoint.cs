@@ -12,14 +12,16 @@ internal static partial class ChatCompletionsEndpoint
 
     private static async Task Handle(HttpContext http, Server server)
     {
+        RequestOrigin origin = default;
         (ChatRequest? request, ServedModel? model, ApiError? error) = await server.ReadAsync<ChatRequest>(http, ChatRequestReader.Read);
+        error ??= RequestOrigin.Read(http, server.Options, out origin);
         if (error is not null)
         {
             await error.WriteAsync(http);
             return;
         }
         using RequestWatch watch = server.Watch(http, "chat", model!, request!.Prompt.Length, request.MaxTokens, request.Sampling.N, request.Sampling.N);
-        if (GenerationSet.TrySubmit(model!.Engine, Requests(request, server, watch), out GenerationSet? generations) is { } refused)
+        if (GenerationSet.TrySubmit(model!.Engine, Requests(request, origin, watch), out GenerationSet? generations) is { } refused)
         {
             watch.Failed(refused);
             await refused.WriteAsync(http);
@@ -47,13 +49,13 @@ internal static partial class ChatCompletionsEndpoint
         }
     }
 
-    private static GenerationRequest[] Requests(ChatRequest request, Server server, RequestWatch watch)
+    private static GenerationRequest[] Requests(ChatRequest request, in RequestOrigin origin, RequestWatch watch)
     {
         GenerationRequest[] requests = new GenerationRequest[request.Sampling.N];
         for (int i = 0; i < requests.Length; i++)
         {
             requests[i] = request.Sampling.ToRequest(watch.RequestId, request.Prompt, request.MaxTokens, i, request.Logprobs, promptLogprobs: -1,
-                request.Start == PromptState.ThoughtOpen, server.Options.QueueTimeout, request.GenerationStart);
+                request.Start == PromptState.ThoughtOpen, origin, request.GenerationStart);
         }
         return requests;
     }

@@ -12,7 +12,9 @@ internal static partial class CompletionsEndpoint
 
     private static async Task Handle(HttpContext http, Server server)
     {
+        RequestOrigin origin = default;
         (CompletionRequest? request, ServedModel? model, ApiError? error) = await server.ReadAsync<CompletionRequest>(http, CompletionRequestReader.Read);
+        error ??= RequestOrigin.Read(http, server.Options, out origin);
         if (error is not null)
         {
             await error.WriteAsync(http);
@@ -21,7 +23,7 @@ internal static partial class CompletionsEndpoint
         if (Interlocked.Exchange(ref _warned, 1) == 0) Log.RawPrompt(server.Logger);
         using RequestWatch watch = server.Watch(http, "text_completion", model!, request!.Prompts.Sum(static p => p.Tokens.Length), request.MaxTokens,
             request.Sampling.N, request.Prompts.Count * request.Sampling.N);
-        if (GenerationSet.TrySubmit(model!.Engine, Requests(request, server, watch), out GenerationSet? generations) is { } refused)
+        if (GenerationSet.TrySubmit(model!.Engine, Requests(request, origin, watch), out GenerationSet? generations) is { } refused)
         {
             watch.Failed(refused);
             await refused.WriteAsync(http);
@@ -49,7 +51,7 @@ internal static partial class CompletionsEndpoint
         }
     }
 
-    private static List<GenerationRequest> Requests(CompletionRequest request, Server server, RequestWatch watch)
+    private static List<GenerationRequest> Requests(CompletionRequest request, in RequestOrigin origin, RequestWatch watch)
     {
         List<GenerationRequest> requests = [];
         int promptLogprobs = request.Echo ? request.Logprobs : -1;
@@ -58,7 +60,7 @@ internal static partial class CompletionsEndpoint
             for (int choice = 0; choice < request.Sampling.N; choice++)
             {
                 requests.Add(request.Sampling.ToRequest(watch.RequestId, prompt.Tokens, request.MaxTokens, choice, request.Logprobs, promptLogprobs,
-                    thoughtOpen: false, server.Options.QueueTimeout));
+                    thoughtOpen: false, origin));
             }
         }
         return requests;

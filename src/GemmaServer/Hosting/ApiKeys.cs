@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
 
@@ -23,20 +24,26 @@ internal sealed class ApiKeys(Server server)
         string path = http.Request.Path.Value ?? "/";
         ApiError? refused = Open.Contains(path) || path.StartsWith("/swagger", StringComparison.OrdinalIgnoreCase)
             ? null
-            : Check(KeyOf(http.Request), Admin.Contains(path.TrimEnd('/')));
+            : Check(http, KeyOf(http.Request), Admin.Contains(path.TrimEnd('/')));
         if (refused is null) await next(http);
         else await refused.WriteAsync(http);
     }
 
-    private ApiError? Check(string? key, bool isAdminRoute)
+    private ApiError? Check(HttpContext http, string? key, bool isAdminRoute)
     {
         if (!isAdminRoute && _users.Length == 0) return null;
         if (key is null) return isAdminRoute && _admin is null ? ApiError.AdminOnly : ApiError.NoKey;
         byte[] digest = Digest(key);
-        bool isUser = false;
-        foreach (byte[] user in _users) isUser |= CryptographicOperations.FixedTimeEquals(digest, user);
+        int user = -1;
+        for (int i = 0; i < _users.Length; i++)
+            if (CryptographicOperations.FixedTimeEquals(digest, _users[i])) user = i;
+        bool isUser = user >= 0;
         bool isAdmin = _admin is not null && CryptographicOperations.FixedTimeEquals(digest, _admin);
-        if (isAdmin || (isUser && !isAdminRoute)) return null;
+        if (isAdmin || (isUser && !isAdminRoute))
+        {
+            RequestOrigin.SetKeyName(http, isUser ? user.ToString(CultureInfo.InvariantCulture) : "admin");
+            return null;
+        }
         return isUser || (isAdminRoute && _admin is null) ? ApiError.AdminOnly : ApiError.WrongKey(key);
     }
 

@@ -60,6 +60,7 @@ internal static class ModelLoader
                 MaxSequences = options.MaxNumSeqs,
                 MaxBatchTokens = options.MaxNumBatchedTokens,
                 MaxQueue = options.MaxQueue,
+                MaxQueuePerClient = options.MaxQueuePerKey,
                 PrefixCaching = options.EnablePrefixCaching,
                 PromptLookupDrafts = Speculation.IsPromptLookup(options) ? Speculation.MaxDrafts(options, checkpoint.Config) : 0,
                 OnError = e => Logs.EngineFailure(logger, e),

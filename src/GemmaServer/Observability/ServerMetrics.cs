@@ -102,7 +102,9 @@ internal sealed class ServerMetrics : IDisposable
         Total("spec_decode_num_draft_tokens", () => engine.Drafts, "Guessed tokens that were verified.");
         Total("spec_decode_num_accepted_tokens", () => engine.AcceptedDrafts, "Guessed tokens that were right.");
         Total("num_preemptions", () => engine.Preemptions, "Sequences that lost their pages and were queued again.");
-        Total("admission_rejections", () => engine.Rejected, "Requests refused because the queue was full.");
+        Total("admission_rejections", () => engine.Rejected, "Requests refused because the queue was full, or their client's share of it.");
+        Total("deadlines_exceeded", () => engine.Finished(FinishReason.Deadline), "Requests whose time was over before the answer was complete.");
+        Total("queue_timeouts", () => engine.Finished(FinishReason.QueueTimeout), "Requests that waited too long for a place.");
         Total("engine_steps", () => engine.Steps, "Forward passes.");
         Total("engine_rows", () => engine.Rows, "Rows computed in forward passes.");
         Total("engine_failures", () => engine.Failures, "Failures that the engine survived.");

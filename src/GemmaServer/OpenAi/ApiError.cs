@@ -118,8 +118,11 @@ internal sealed record ApiError(int Status, string Type, string? Code, string Me
 
     // ---- the server's own state
 
-    public static ApiError QueueFull { get; } =
-        new(503, Server, "service_unavailable", "The server is overloaded; try again shortly.") { RetryAfter = TimeSpan.FromSeconds(1), ShouldRetry = true };
+    public static ApiError QueueFull(TimeSpan retryAfter) =>
+        new(503, Server, "service_unavailable", "The server is overloaded; try again shortly.") { RetryAfter = retryAfter, ShouldRetry = true };
+
+    public static ApiError ClientQueueFull(TimeSpan retryAfter) =>
+        new(429, "rate_limit_error", "rate_limit_exceeded", "Too many of your requests are waiting already; try again when some were answered.") { RetryAfter = retryAfter, ShouldRetry = true };
 
     public static ApiError Loading { get; } =
         new(503, Server, "model_loading", "Loading model") { RetryAfter = TimeSpan.FromSeconds(5), ShouldRetry = true };
@@ -129,6 +132,10 @@ internal sealed record ApiError(int Status, string Type, string? Code, string Me
 
     public static ApiError QueueTimeout { get; } =
         new(503, Server, "queue_timeout", "The request waited in the queue for longer than it may.") { RetryAfter = TimeSpan.FromSeconds(2), ShouldRetry = true };
+
+    /// <summary>Not to be retried: whoever set the time does not wait for the answer any more.</summary>
+    public static ApiError Deadline { get; } =
+        new(504, Server, "deadline_exceeded", "The answer was not complete when the request's time was over.") { ShouldRetry = false };
 
     public static ApiError Internal(string requestId) =>
         new(500, Server, null, $"The server had an error while processing your request. (request id: {requestId})");

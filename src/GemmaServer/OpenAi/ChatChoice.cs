@@ -157,6 +157,7 @@ internal sealed class ChatChoice
     public static ApiError FailureOf(FinishReason reason, string requestId) => reason switch
     {
         Engine.FinishReason.QueueTimeout => ApiError.QueueTimeout,
+        Engine.FinishReason.Deadline => ApiError.Deadline,
         Engine.FinishReason.Abort => ApiError.Draining,
         _ => ApiError.Internal(requestId),
     };

@@ -34,6 +34,7 @@ internal static class ChatRequestReader
         if (!fields.Flag("separate_reasoning", true))
             fields.Fail(ApiError.UnsupportedValue("separate_reasoning", "false", "Thoughts are never mixed into the content."));
         bool parallel = fields.Flag("parallel_tool_calls", true);
+        sampling.AddTier(fields.OneOf("service_tier", "auto", "default", "flex", "fast", "scale", "priority"));
         ReadUnsupported(fields);
 
         PromptFields? prompt = PromptFields.Read(fields, model, onlyShown: false);
@@ -110,7 +111,6 @@ internal static class ChatRequestReader
         }
         fields.Text("safety_identifier");
         fields.Text("prompt_cache_key");
-        fields.OneOf("service_tier", "auto", "default", "flex", "fast", "scale", "priority");
         fields.OneOf("verbosity", "low", "medium", "high");
         fields.Flag("store");
     }

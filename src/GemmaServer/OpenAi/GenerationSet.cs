@@ -20,21 +20,15 @@ internal sealed class GenerationSet
     /// <summary>Hands all requests in, or none.</summary>
     public static ApiError? TrySubmit(InferenceEngine engine, IReadOnlyList<GenerationRequest> requests, out GenerationSet? set)
     {
-        set = null;
-        Generation[] accepted = new Generation[requests.Count];
-        for (int i = 0; i < accepted.Length; i++)
+        SubmitResult result = engine.TrySubmit(requests, out Generation[]? accepted);
+        set = accepted is null ? null : new GenerationSet(accepted);
+        return result switch
         {
-            SubmitResult result = engine.TrySubmit(requests[i], out Generation? generation);
-            if (result == SubmitResult.Accepted)
-            {
-                accepted[i] = generation!;
-                continue;
-            }
-            for (int k = 0; k < i; k++) accepted[k].Cancel();
-            return result == SubmitResult.QueueFull ? ApiError.QueueFull : ApiError.Draining;
-        }
-        set = new GenerationSet(accepted);
-        return null;
+            SubmitResult.Accepted => null,
+            SubmitResult.QueueFull => ApiError.QueueFull(engine.RetryAfter()),
+            SubmitResult.ClientQueueFull => ApiError.ClientQueueFull(engine.RetryAfter(requests[0].Client ?? "")),
+            _ => ApiError.Draining,
+        };
     }
 
     /// <summary>Ends everything that still runs. From any thread.</summary>

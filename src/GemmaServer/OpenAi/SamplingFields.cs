@@ -14,11 +14,14 @@ internal sealed class SamplingFields
 
     private const int MaxStopLength = 1024;
 
+    /// <summary>Priorities between two service tiers: more than anybody uses within one.</summary>
+    private const int TierDistance = 1_000_000;
+
     public static IReadOnlySet<string> Names { get; } = new HashSet<string>(StringComparer.Ordinal)
     {
         "model", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "repeat_penalty", "frequency_penalty", "presence_penalty",
         "logit_bias", "seed", "n", "stop", "stop_token_ids", "min_tokens", "ignore_eos", "include_stop_str_in_output", "skip_special_tokens",
-        "spaces_between_special_tokens", "stream", "stream_options", "user", "max_tokens", "logprobs", "best_of", "priority", "request_id", "return_token_ids",
+        "spaces_between_special_tokens", "stream", "stream_options", "user", "max_tokens", "logprobs", "best_of", "priority", "timeout", "request_id", "return_token_ids",
         "return_tokens_as_token_ids", "truncate_prompt_tokens", "add_special_tokens", "cache_salt", "metadata",
     };
 
@@ -37,6 +40,9 @@ internal sealed class SamplingFields
     private int? _topK;
     private ulong _seed;
     private string? _cacheSalt;
+    private int _priority;
+    private TimeSpan? _timeout;
+    private int _tierPriority;
     private ServedModel _model = null!;
 
     public int N { get; private set; } = 1;
@@ -84,13 +90,15 @@ internal sealed class SamplingFields
         s.SkipSpecial = fields.Flag("skip_special_tokens", true);
         s._cacheSalt = fields.Text("cache_salt");
         if (s._cacheSalt is "") fields.Fail(ApiError.EmptyString("cache_salt"));
+        s._priority = (int)(fields.Integer("priority", int.MinValue, int.MaxValue) ?? 0);
+        if (fields.Number("timeout", 0, RequestOrigin.MaxSeconds, minExclusive: true) is { } seconds) s._timeout = TimeSpan.FromSeconds(Math.Max(seconds, 1e-6));
         s.ReadStream(fields);
         s.ReadIgnored(fields);
         return s;
     }
 
     /// <summary>The request for one of the choices.</summary>
-    public GenerationRequest ToRequest(string id, int[] prompt, int maxTokens, int choice, int logprobs, int promptLogprobs, bool thoughtOpen, TimeSpan queueTimeout,
+    public GenerationRequest ToRequest(string id, int[] prompt, int maxTokens, int choice, int logprobs, int promptLogprobs, bool thoughtOpen, in RequestOrigin origin,
         int? cacheBoundary = null)
     {
         IReadOnlyList<int> ends = IgnoreEos ? _stopTokens : [.. _model.EndTokens, .. _stopTokens];
@@ -107,7 +115,10 @@ internal sealed class SamplingFields
             PromptLogprobs = promptLogprobs,
             CacheSalt = _cacheSalt,
             CacheBoundary = cacheBoundary,
-            QueueTimeout = queueTimeout > TimeSpan.Zero ? queueTimeout : null,
+            QueueTimeout = origin.QueueTimeout,
+            Timeout = RequestOrigin.Shorter(origin.Timeout, _timeout),
+            Priority = (int)Math.Clamp((long)_priority + _tierPriority, int.MinValue, int.MaxValue),
+            Client = origin.Client,
             Sampling = new SamplingParams
             {
                 Temperature = _temperature ?? _defaults.Temperature,
@@ -127,6 +138,14 @@ internal sealed class SamplingFields
             },
         };
     }
+
+    /// <summary>Adds what OpenAI's tiers mean for the priority: flex is served after all others, fast and priority before them.</summary>
+    public void AddTier(string? serviceTier) => _tierPriority = serviceTier switch
+    {
+        "flex" => TierDistance,
+        "fast" or "priority" => -TierDistance,
+        _ => 0,
+    };
 
     private void ReadLogitBias(FieldReader fields)
     {
@@ -197,6 +216,5 @@ internal sealed class SamplingFields
         if (fields.Flag("use_beam_search", false)) fields.Fail(ApiError.UnsupportedParameter("use_beam_search"));
         if (fields.Integer("best_of", 1, 20) is { } best && best != N) fields.Fail(ApiError.UnsupportedParameter("best_of", "Only the value of 'n' is."));
         fields.Text("user");
-        fields.Integer("priority", int.MinValue, int.MaxValue);
     }
 }

@@ -173,9 +173,17 @@ public sealed class ServerOptions
     [Flag("max-queue", "requests that may wait"), Range(1, 1 << 20)]
     public int MaxQueue { get; init; } = 1024;
 
+    /// <summary>Requests of one client that may wait for a place; one more is answered with 429; 0 for no limit of its own. Default 0.</summary>
+    [Flag("max-queue-per-key", "requests of one client that may wait; 0 for no limit of its own"), Range(0, 1 << 20)]
+    public int MaxQueuePerKey { get; init; }
+
     /// <summary>How long a request may wait for a place; seconds or 500ms, 30s, 2m; 0 waits for ever. Default 0.</summary>
     [Flag("queue-timeout", "how long a request may wait; 0 for ever"), Range(0, 86400)]
     public TimeSpan QueueTimeout { get; init; }
+
+    /// <summary>How long a request may take in all, whatever it asks for itself; seconds or 500ms, 30s, 2m; 0 for ever. Default 0.</summary>
+    [Flag("request-timeout", "how long a request may take; 0 for ever"), Range(0, 86400)]
+    public TimeSpan RequestTimeout { get; init; }
 
     /// <summary>Largest request body in bytes; suffixes K, M, G. Default 32M: media in base64 fit, and reading one stays well below a second.</summary>
     [Flag("body-limit", "largest request body in bytes (suffix K, M, G)", Bytes = true), Range(1024L, 1L << 31)]

@@ -12,16 +12,17 @@ internal sealed class EngineHarness : IDisposable
     public EngineHarness(
         bool asynchronous = false, int pages = 400, int maxLength = 120, int maxSequences = 8, int maxBatchTokens = 32, int maxQueue = 1000,
         int drafts = 0, int promptLookup = 0, TimeProvider? time = null, Action<Exception>? onError = null,
-        KvCachePlan? plan = null, bool prefixCaching = true)
+        KvCachePlan? plan = null, bool prefixCaching = true, int maxQueuePerClient = 0)
     {
         Plan = plan ?? PlanOf(pages);
-        Runner = new FakeModelRunner(Plan, 16, Math.Max(64, maxBatchTokens), asynchronous) { MaxDrafts = drafts };
+        Runner = new FakeModelRunner(Plan, Math.Max(16, maxSequences), Math.Max(64, maxBatchTokens), asynchronous) { MaxDrafts = drafts };
         Engine = new InferenceEngine(Runner, new EngineOptions
         {
             MaxModelLength = maxLength,
             MaxSequences = maxSequences,
             MaxBatchTokens = maxBatchTokens,
             MaxQueue = maxQueue,
+            MaxQueuePerClient = maxQueuePerClient,
             PrefixCaching = prefixCaching,
             PromptLookupDrafts = promptLookup,
             DraftCost = 0.2,
@@ -56,7 +57,7 @@ internal sealed class EngineHarness : IDisposable
 
     public GenerationRequest Request(
         int[] prompt, int maxTokens, SamplingParams? sampling = null, int[]? stopTokens = null, int promptLogprobs = -1, TimeSpan? queueTimeout = null,
-        string? salt = null, int? boundary = null, TokenConstraint? constraint = null) => new()
+        string? salt = null, int? boundary = null, int priority = 0, string? client = null, TimeSpan? timeout = null, TokenConstraint? constraint = null) => new()
         {
             Id = $"request-{++_ids}",
             Prompt = prompt,
@@ -67,6 +68,9 @@ internal sealed class EngineHarness : IDisposable
             QueueTimeout = queueTimeout,
             CacheSalt = salt,
             CacheBoundary = boundary,
+            Priority = priority,
+            Client = client,
+            Timeout = timeout,
             Constraint = constraint,
         };
 
@@ -74,6 +78,13 @@ internal sealed class EngineHarness : IDisposable
     {
         Assert.Equal(SubmitResult.Accepted, Engine.TrySubmit(request, endsWith, out Generation? generation));
         return generation!;
+    }
+
+    /// <summary>The choices of one request.</summary>
+    public Generation[] SubmitAll(params GenerationRequest[] requests)
+    {
+        Assert.Equal(SubmitResult.Accepted, Engine.TrySubmit(requests, out Generation[]? generations));
+        return generations!;
     }
 
     public bool Step()

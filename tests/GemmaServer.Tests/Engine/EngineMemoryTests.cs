@@ -30,11 +30,13 @@ public sealed class EngineMemoryTests
     }
 
     [Theory]
-    [InlineData(false)]
-    [InlineData(true)]
-    public void Decode_steps_allocate_nothing(bool asynchronous)
+    [InlineData(false, 0)]
+    [InlineData(true, 0)]
+    [InlineData(false, 990)]
+    [InlineData(true, 990)]
+    public void Decode_steps_allocate_nothing(bool asynchronous, int waiting)
     {
-        using EngineHarness engine = new(asynchronous, pages: 4000, maxLength: 1000);
+        using EngineHarness engine = new(asynchronous, pages: 4000, maxLength: 1000, maxSequences: 4);
         Generation[] Start() => [.. Enumerable.Range(0, 4).Select(i => engine.Submit(engine.Request(EngineHarness.Prompt(20 + i, i), 700)))];
 
         // Warm-up: the slots' block tables grow once to the longest sequence they ever held.
@@ -44,6 +46,9 @@ public sealed class EngineMemoryTests
         }
 
         Generation[] generations = Start();
+        for (int i = 0; i < 5; i++) engine.Engine.Step();       // before others come, or they would have the places
+        for (int i = 0; i < waiting; i++)
+            engine.Submit(engine.Request(EngineHarness.Prompt(30), 5, priority: i % 3, client: $"client {i % 50}", timeout: TimeSpan.FromHours(1 + i % 7)));
         for (int i = 0; i < 20; i++) engine.Engine.Step();
         int read = 0;
         long before = GC.GetAllocatedBytesForCurrentThread();

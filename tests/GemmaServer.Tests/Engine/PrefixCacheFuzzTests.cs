@@ -35,7 +35,7 @@ public sealed class PrefixCacheFuzzTests
                 if (prompt.Length >= MaxLength - 2) continue;
                 GenerationRequest request = engine.Request(
                     prompt, random.Next(0, 90), new SamplingParams { Seed = (ulong)random.Next(2) }, salt: random.Next(6) == 0 ? "salt" : null,
-                    boundary: random.Next(2) == 0 ? history.Length : null, promptLogprobs: random.Next(10) == 0 ? 1 : -1);
+                    boundary: random.Next(2) == 0 ? history.Length : null, promptLogprobs: random.Next(10) == 0 ? 1 : -1, priority: random.Next(3), client: random.Next(2) == 0 ? "other" : null);
                 Generation generation = engine.Submit(request);
                 all.Add((request, generation));
                 // The next turn may keep the answer or drop it.

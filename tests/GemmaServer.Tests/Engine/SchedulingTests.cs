@@ -179,16 +179,4 @@ public sealed class SchedulingTests
         using EngineHarness engine = new(maxLength: 120);
         Assert.Throws<ArgumentException>(() => engine.Engine.TrySubmit(engine.Request(EngineHarness.Prompt(length), 5), out _));
     }
-
-    /// <summary>A clock that stands still until told.</summary>
-    private sealed class TestClock : TimeProvider
-    {
-        private long _ticks = TimeSpan.TicksPerSecond;
-
-        public override long TimestampFrequency => TimeSpan.TicksPerSecond;
-
-        public override long GetTimestamp() => _ticks;
-
-        public void Advance(TimeSpan time) => _ticks += time.Ticks;
-    }
 }

@@ -167,6 +167,12 @@ internal static class BadInputs
         yield return Field("\"metadata\":{\"a\":1}", "invalid_type", "metadata.a");
         yield return Field("\"metadata\":[]", "invalid_type", "metadata");
         yield return Field("\"service_tier\":\"gold\"", "invalid_value", "service_tier");
+        yield return Field("\"timeout\":0", "decimal_below_min_value", "timeout");
+        yield return Field("\"timeout\":-1.5", "decimal_below_min_value", "timeout");
+        yield return Field("\"timeout\":1e10", "decimal_above_max_value", "timeout");
+        yield return Field("\"timeout\":\"5s\"", "invalid_type", "timeout");
+        yield return Field("\"priority\":1.5", "invalid_type", "priority");
+        yield return Field("\"priority\":2147483648", "integer_above_max_value", "priority");
         yield return Field("\"user\":5", "invalid_type", "user");
         yield return Field("\"guided_regex\":\"a+\"", "unsupported_parameter", "guided_regex");
         yield return Field("\"use_beam_search\":true", "unsupported_parameter", "use_beam_search");

@@ -32,11 +32,12 @@ public sealed class OptionsTests
         ServerOptions o = Read(new()
         {
             ["kv-cache-memory"] = ["2G"], ["body-limit"] = ["64k"], ["kv-cache-dtype"] = ["q8_0"], ["activations"] = ["int8"], ["device"] = ["cpu"],
-            ["drain-timeout"] = ["2m"], ["queue-timeout"] = ["500ms"], ["enable-swagger"] = ["false"], ["strict-fields"] = ["true"], ["chat-template"] = ["large"],
+            ["drain-timeout"] = ["2m"], ["queue-timeout"] = ["500ms"], ["request-timeout"] = ["90"], ["max-queue-per-key"] = ["7"], ["enable-swagger"] = ["false"], ["strict-fields"] = ["true"], ["chat-template"] = ["large"],
             ["reasoning-field"] = ["reasoning-content"], ["log-format"] = ["text"], ["log-level"] = ["warning"], ["otlp-endpoint"] = ["http://localhost:4317"], ["seed"] = ["5"], ["host"] = ["::1"],
         }, null, null, out List<string> mistakes);
         Assert.Empty(mistakes);
         Assert.Equal((2L << 30, 65536L, KvCacheChoice.Q8_0, ActivationChoice.Int8, DeviceKind.Cpu), (o.KvCacheMemory, o.BodyLimit, o.KvCacheDtype, o.Activations, o.Device));
+        Assert.Equal((TimeSpan.FromSeconds(90), 7), (o.RequestTimeout, o.MaxQueuePerKey));
         Assert.Equal((TimeSpan.FromMinutes(2), TimeSpan.FromMilliseconds(500), false, true), (o.DrainTimeout, o.QueueTimeout, o.EnableSwagger, o.StrictFields));
         Assert.Equal(((TemplateFlavour?)TemplateFlavour.Large, ReasoningField.ReasoningContent, LogFormat.Text, 5L), (o.ChatTemplate, o.ReasoningField, o.LogFormat, o.Seed));
     }

@@ -38,6 +38,9 @@ internal sealed class ScriptedRunner(Tokenizer tokenizer, int maxSequences = 16)
     /// <summary>Each step lasts at least this long.</summary>
     public TimeSpan StepTime { get; set; }
 
+    /// <summary>The user texts in the order of admission.</summary>
+    public System.Collections.Concurrent.ConcurrentQueue<string> Opened { get; } = new();
+
     public int OpenSlots => _slots.Count(static s => s.IsOpen);
 
     /// <summary>What the last opened slot was given.</summary>
@@ -65,6 +68,7 @@ internal sealed class ScriptedRunner(Tokenizer tokenizer, int maxSequences = 16)
         s.Sampling = sampling;
         s.Prompt = prompt.ToArray();
         s.User = UserText(text);
+        Opened.Enqueue(s.User);
         string answer = Answers.GetValueOrDefault(s.User) ?? $"You said: {s.User}";
         s.Answer = [.. tokenizer.Encode(answer, parseSpecial: true).Where(t => !sampling.BannedTokens.Contains(t))];
     }

@@ -53,7 +53,7 @@ internal sealed class TestHost : IAsyncDisposable
         options ??= Options;
         ScriptedRunner runner = new(Tokenizer, maxSequences);
         script?.Invoke(runner);
-        InferenceEngine engine = new(runner, new EngineOptions { MaxModelLength = MaxModelLength, MaxSequences = options.MaxNumSeqs, MaxQueue = options.MaxQueue });
+        InferenceEngine engine = new(runner, new EngineOptions { MaxModelLength = MaxModelLength, MaxSequences = options.MaxNumSeqs, MaxQueue = options.MaxQueue, MaxQueuePerClient = options.MaxQueuePerKey });
         engine.Start();
         ServedModel model = new()
         {
