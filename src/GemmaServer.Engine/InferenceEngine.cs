@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Diagnostics;
 using GemmaServer.Compute;
 using GemmaServer.Model;
 
@@ -17,6 +18,7 @@ public sealed class InferenceEngine : IDisposable
     private readonly ScheduledStep[] _steps;    // one in flight, one to fill
     private int _turn;
     private ScheduledStep? _inFlight;
+    private long _inModel;      // Stopwatch ticks of this turn spent in the runner
 
     private readonly ConcurrentQueue<Sequence> _inbox = new();
     private readonly ConcurrentQueue<Sequence> _cancelled = new();
@@ -139,6 +141,8 @@ public sealed class InferenceEngine : IDisposable
     /// <returns>Whether there is more to do.</returns>
     internal bool Step()
     {
+        long start = Stopwatch.GetTimestamp();
+        _inModel = 0;
         bool closed = _closed;      // before the look into the inbox: after this nothing comes in
         TakeIn();
 
@@ -151,6 +155,7 @@ public sealed class InferenceEngine : IDisposable
         if (!_runner.IsAsynchronous) Settle();
 
         Metrics.Show(_scheduler.Running, _scheduler.FreePages);
+        if (_inModel > 0) Metrics.AddTime(Stopwatch.GetTimestamp() - start, _inModel);
         bool busy = _inFlight is not null || !_scheduler.IsIdle || !_inbox.IsEmpty || !_cancelled.IsEmpty;
         if (closed && !busy) _drained.TrySetResult();
         return busy;
@@ -182,6 +187,7 @@ public sealed class InferenceEngine : IDisposable
         }
         if (step.Count == 0) return null;
         Metrics.AddStep(step.Batch.TokenCount);
+        long start = Stopwatch.GetTimestamp();
         try
         {
             step.Ticket = _runner.Launch(step.Batch);
@@ -193,6 +199,10 @@ public sealed class InferenceEngine : IDisposable
             _committer.Abandon(step);
             return null;
         }
+        finally
+        {
+            _inModel += Stopwatch.GetTimestamp() - start;
+        }
     }
 
     /// <summary>Waits for the step in flight, if any, and commits it.</summary>
@@ -201,9 +211,11 @@ public sealed class InferenceEngine : IDisposable
         if (_inFlight is not { } step) return;
         _inFlight = null;
         StepResult result;
+        long start = Stopwatch.GetTimestamp();
         try
         {
             result = _runner.Collect(step.Ticket);
+            _inModel += Stopwatch.GetTimestamp() - start;
             if (result.SequenceCount != step.Count)
                 throw new InvalidOperationException($"The runner gave results for {result.SequenceCount} of {step.Count} sequences.");
         }
