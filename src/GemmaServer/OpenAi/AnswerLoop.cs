@@ -8,10 +8,16 @@ namespace GemmaServer;
 /// </summary>
 internal sealed class AnswerLoop(HttpContext http, GenerationSet generations, RequestWatch watch, TimeSpan keepAlive)
 {
+    /// <summary>
+    /// Tokens of a choice that become text in one go. A client that keeps up never has as many waiting; for one that does not,
+    /// the rest waits as tokens, which are small, and not as text in the response's buffer.
+    /// </summary>
+    public const int MostAtOnce = 32;
+
     /// <summary>Runs a streamed answer.</summary>
     /// <param name="stream">Where it goes.</param>
     /// <param name="isDone">By place: this choice is complete.</param>
-    /// <param name="take">Takes what has come for all choices; false when there was nothing.</param>
+    /// <param name="take">Takes what has come for all choices, or a part of it; false when there was nothing.</param>
     /// <param name="failure">The first failure of a choice, if any.</param>
     /// <param name="open">Writes what stands before the first token.</param>
     /// <param name="write">Writes what was taken.</param>
