@@ -1,3 +1,5 @@
+using System.Diagnostics;
+
 namespace GemmaServer.Engine;
 
 /// <summary>
@@ -22,6 +24,8 @@ public sealed class EngineMetrics
     private long _draftSteps;
     private long _drafts;
     private long _acceptedDrafts;
+    private long _modelTicks;
+    private long _overheadTicks;
 
     internal EngineMetrics(int totalPages)
     {
@@ -71,6 +75,15 @@ public sealed class EngineMetrics
     /// <summary>Rows computed in these steps, so <c>Rows / Steps</c> is the mean batch.</summary>
     public long Rows => Volatile.Read(ref _rows);
 
+    /// <summary>Seconds that the engine thread was in the runner, which computes and samples.</summary>
+    public double ModelSeconds => Volatile.Read(ref _modelTicks) / (double)Stopwatch.Frequency;
+
+    /// <summary>
+    /// Seconds that the engine thread spent on everything else, from the beginning to the end of turns in which a step ran:
+    /// taking requests in, scheduling, keeping pages, committing, waking readers. Waiting for requests is not in it.
+    /// </summary>
+    public double OverheadSeconds => Volatile.Read(ref _overheadTicks) / (double)Stopwatch.Frequency;
+
     /// <summary>Failures that the engine survived: of the runner, or of one sequence.</summary>
     public long Failures => Volatile.Read(ref _failures);
 
@@ -113,6 +126,13 @@ public sealed class EngineMetrics
     {
         Volatile.Write(ref _steps, _steps + 1);
         Volatile.Write(ref _rows, _rows + rows);
+    }
+
+    /// <summary>Adds a turn in which a step was started or collected; in ticks of <see cref="Stopwatch"/>.</summary>
+    internal void AddTime(long turn, long inModel)
+    {
+        Volatile.Write(ref _modelTicks, _modelTicks + inModel);
+        Volatile.Write(ref _overheadTicks, _overheadTicks + turn - inModel);
     }
 
     internal void Show(int running, int freePages)

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Diagnostics;
 using GemmaServer.Compute;
 using GemmaServer.Model;
 
@@ -18,6 +19,7 @@ public sealed class InferenceEngine : IDisposable
     private int _turn;
     private ScheduledStep? _inFlight;
     private long _collectedAt;
+    private long _inModel;      // Stopwatch ticks of this turn spent in the runner
 
     private readonly ConcurrentQueue<Sequence> _inbox = new();
     private readonly ConcurrentQueue<Sequence> _cancelled = new();
@@ -189,6 +191,8 @@ public sealed class InferenceEngine : IDisposable
     /// <returns>Whether there is more to do.</returns>
     internal bool Step()
     {
+        long start = Stopwatch.GetTimestamp();
+        _inModel = 0;
         bool closed = _closed;      // before the look into the inbox: after this nothing comes in
         TakeIn();
 
@@ -201,6 +205,7 @@ public sealed class InferenceEngine : IDisposable
         if (!_runner.IsAsynchronous) Settle();
 
         Metrics.Show(_scheduler.Running, _scheduler.FreePages);
+        if (_inModel > 0) Metrics.AddTime(Stopwatch.GetTimestamp() - start, _inModel);
         bool busy = _inFlight is not null || !_scheduler.IsIdle || !_inbox.IsEmpty || !_cancelled.IsEmpty;
         if (closed && !busy) _drained.TrySetResult();
         return busy;
@@ -232,9 +237,10 @@ public sealed class InferenceEngine : IDisposable
         }
         if (step.Count == 0) return null;
         Metrics.AddStep(step.Batch.TokenCount);
+        long start = Stopwatch.GetTimestamp();
         try
         {
-            step.LaunchedAt = _options.Time.GetTimestamp();
+            step.LaunchedAt = start;
             step.Ticket = _runner.Launch(step.Batch);
             return step;
         }
@@ -244,6 +250,10 @@ public sealed class InferenceEngine : IDisposable
             _committer.Abandon(step);
             return null;
         }
+        finally
+        {
+            _inModel += Stopwatch.GetTimestamp() - start;
+        }
     }
 
     /// <summary>Waits for the step in flight, if any, and commits it.</summary>
@@ -252,6 +262,7 @@ public sealed class InferenceEngine : IDisposable
         if (_inFlight is not { } step) return;
         _inFlight = null;
         StepResult result;
+        long start = Stopwatch.GetTimestamp();
         try
         {
             result = _runner.Collect(step.Ticket);
@@ -265,8 +276,9 @@ public sealed class InferenceEngine : IDisposable
             return;
         }
         // Where steps overlap, this one began when the one before was done.
-        long now = _options.Time.GetTimestamp();
-        TimeSpan elapsed = _options.Time.GetElapsedTime(Math.Max(step.LaunchedAt, _collectedAt), now);
+        long now = Stopwatch.GetTimestamp();
+        _inModel += now - start;
+        TimeSpan elapsed = Stopwatch.GetElapsedTime(Math.Max(step.LaunchedAt, _collectedAt), now);
         _collectedAt = now;
         _committer.Commit(step, result, elapsed);
     }

@@ -11,7 +11,7 @@ internal sealed class ScheduledStep(int maxTokens, int maxSequences)
 
     public StepTicket Ticket { get; set; }
 
-    /// <summary>When it was launched: a timestamp of <see cref="EngineOptions.Time"/>.</summary>
+    /// <summary>When it was launched: a timestamp of <see cref="System.Diagnostics.Stopwatch"/>.</summary>
     public long LaunchedAt { get; set; }
 
     /// <summary>Whether every sequence in it decodes.</summary>

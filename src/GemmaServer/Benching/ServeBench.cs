@@ -31,47 +31,53 @@ internal sealed class ServeBench(StreamClient client, string path, ServePrompts 
     /// <param name="concurrency">At most so many at a time; with a rate it is not looked at.</param>
     /// <param name="rate">Requests a second at random moments (a Poisson process), however many are open; null sends by concurrency.</param>
     /// <param name="finished">Told after each request, from any thread.</param>
-    /// <param name="cancellation">Ends everything.</param>
-    /// <returns>An outcome for each request, and the seconds from the first request to the end of the last.</returns>
+    /// <param name="cancellation">Starts nothing more and breaks off what runs.</param>
+    /// <returns>An outcome for each request that was not broken off, and the seconds from the first request to the end of the last.</returns>
     public async Task<(ServeOutcome[] Outcomes, double Seconds)> RunAsync(
         int requests, int concurrency, double? rate, Action<ServeOutcome> finished, CancellationToken cancellation)
     {
-        ServeOutcome[] outcomes = new ServeOutcome[requests];
+        ServeOutcome?[] outcomes = new ServeOutcome?[requests];
         async Task OneAsync(int index)
         {
             outcomes[index] = await client.SendAsync(path, prompts.Body(index, _ignoreEos), cancellation);
-            finished(outcomes[index]);
+            finished(outcomes[index]!);
         }
 
         long start = Stopwatch.GetTimestamp();
-        if (rate is { } perSecond)
+        try
         {
-            await ArriveAsync(requests, perSecond, OneAsync, cancellation);
+            if (rate is { } perSecond) await ArriveAsync(requests, perSecond, OneAsync, cancellation);
+            else await KeepOpenAsync(requests, concurrency, OneAsync, cancellation);
         }
-        else
+        catch (OperationCanceledException) when (cancellation.IsCancellationRequested)
         {
-            int next = -1;
-            await Task.WhenAll(Enumerable.Range(0, Math.Min(concurrency, requests)).Select(_ => Task.Run(async () =>
-            {
-                for (int i; (i = Interlocked.Increment(ref next)) < requests;) await OneAsync(i);
-            }, cancellation)));
+            // What is finished counts.
         }
-        return (outcomes, Stopwatch.GetElapsedTime(start).TotalSeconds);
+        return ([.. outcomes.OfType<ServeOutcome>()], Stopwatch.GetElapsedTime(start).TotalSeconds);
+    }
+
+    private static Task KeepOpenAsync(int requests, int concurrency, Func<int, Task> one, CancellationToken cancellation)
+    {
+        int next = -1;
+        return Task.WhenAll(Enumerable.Range(0, Math.Min(concurrency, requests)).Select(_ => Task.Run(async () =>
+        {
+            for (int i; (i = Interlocked.Increment(ref next)) < requests;) await one(i);
+        }, cancellation)));
     }
 
     private static async Task ArriveAsync(int requests, double perSecond, Func<int, Task> one, CancellationToken cancellation)
     {
         RandomBits random = new(1);
-        Task[] running = new Task[requests];
+        List<Task> running = new(requests);
         long start = Stopwatch.GetTimestamp();
         double due = 0;
-        for (int i = 0; i < requests; i++)
+        for (int i = 0; i < requests && !cancellation.IsCancellationRequested; i++)
         {
             // From the start and not from the last one, or every late timer would lower the rate.
             TimeSpan wait = TimeSpan.FromSeconds(due) - Stopwatch.GetElapsedTime(start);
-            if (wait > TimeSpan.Zero) await Task.Delay(wait, cancellation);
+            if (wait > TimeSpan.Zero) await Task.Delay(wait, cancellation).ContinueWith(static _ => { }, TaskScheduler.Default);
             int index = i;
-            running[i] = Task.Run(() => one(index), cancellation);
+            running.Add(Task.Run(() => one(index), cancellation));
             due -= Math.Log(random.Positive()) / perSecond;
         }
         await Task.WhenAll(running);

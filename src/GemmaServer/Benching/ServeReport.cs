@@ -12,11 +12,16 @@ internal sealed class ServeReport
     private readonly int _requests, _answered;
     private readonly long _prompt, _cached, _output;
     private readonly bool _hasUsage;
+    private readonly ServerWatch? _server;
     private readonly (string Name, string Key, double[] Sorted)[] _latencies;
     private readonly (string Kind, int Count)[] _errors;
 
-    public ServeReport(IReadOnlyList<ServeOutcome> outcomes, double seconds)
+    /// <param name="outcomes">Of the requests that were not broken off.</param>
+    /// <param name="seconds">From the first request to the end of the last.</param>
+    /// <param name="server">What the server told of itself, if anything.</param>
+    public ServeReport(IReadOnlyList<ServeOutcome> outcomes, double seconds, ServerWatch? server = null)
     {
+        _server = server;
         ServeOutcome[] answered = [.. outcomes.Where(static o => o.Error is null)];
         (_seconds, _requests, _answered) = (seconds, outcomes.Count, answered.Length);
         _prompt = answered.Sum(static o => (long)o.PromptTokens);
@@ -46,6 +51,7 @@ internal sealed class ServeReport
         foreach ((string name, _, double[] sorted) in _latencies)
             table.Add([name, Short(Mean(sorted)), .. s_quantiles.Select(q => Short(Figures.Quantile(sorted, q.Share))), Short(Figures.Quantile(sorted, 1))]);
         table.WriteTo(writer);
+        _server?.WriteTo(writer);
         foreach ((string kind, int count) in _errors) writer.WriteLine($"error: {kind}: {count}");
     }
 
@@ -72,6 +78,7 @@ internal sealed class ServeReport
             figures["max"] = Number(Figures.Quantile(sorted, 1));
             json[key] = figures;
         }
+        if (_server?.ToJson() is { } server) json["server"] = server;
         return json;
     }
 

@@ -59,6 +59,21 @@ internal sealed class StreamClient : IDisposable
         return list.RootElement.GetProperty("data")[0].GetProperty("id").GetString() ?? "";
     }
 
+    /// <summary>What stands under <c>/metrics</c>; null when there is nothing to read, for whatever reason.</summary>
+    public async Task<string?> MetricsAsync(CancellationToken cancellation)
+    {
+        using CancellationTokenSource patience = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        patience.CancelAfter(TimeSpan.FromSeconds(10));
+        try
+        {
+            return await _http.GetStringAsync(new Uri("metrics", UriKind.Relative), patience.Token);
+        }
+        catch (Exception e) when (e is HttpRequestException or IOException or InvalidOperationException || (e is OperationCanceledException && !cancellation.IsCancellationRequested))
+        {
+            return null;
+        }
+    }
+
     /// <summary>Sends one request; everything but a cancellation by the caller becomes an outcome.</summary>
     public async Task<ServeOutcome> SendAsync(string path, byte[] body, CancellationToken cancellation)
     {

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Runtime.InteropServices;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 
@@ -8,6 +9,9 @@ namespace GemmaServer;
 internal static class BenchServeCommand
 {
     private const int MaxRequests = 1_000_000;
+
+    /// <summary>What a shell gives a program that Ctrl+C ended: 128 + SIGINT.</summary>
+    internal const int Interrupted = 130;
 
     private sealed record Load(
         Uri Url, string? ApiKey, string? Model, bool IsChat, int Requests, int Concurrency, double? Rate, int Input, int Output, string? Prompts, int Shared,
@@ -59,8 +63,15 @@ internal static class BenchServeCommand
         if (load.Prompts is { } file && !File.Exists(file)) yield return $"--prompts: there is no file '{file}'.";
     }
 
-    private static async Task<int> RunAsync(Load load, CancellationToken cancellation)
+    private static async Task<int> RunAsync(Load load, CancellationToken outside)
     {
+        using CancellationTokenSource stop = CancellationTokenSource.CreateLinkedTokenSource(outside);
+        CancellationToken cancellation = stop.Token;
+        using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, signal =>
+        {
+            signal.Cancel = !stop.IsCancellationRequested;      // a second one ends the program as usual
+            stop.Cancel();
+        });
         try
         {
             List<JsonObject> lines = load.Prompts is { } file ? ServePrompts.Read(file) : [];
@@ -75,11 +86,13 @@ internal static class BenchServeCommand
             TextWriter readable = BenchOutput.Readable(load.Json);
             string pace = load.Rate is { } rate ? $"{BenchOutput.Short(rate)} requests a second" : $"{load.Concurrency} at a time";
             readable.WriteLine($"{model} at {Address(load)}, {(load.IsChat ? "chat" : "completions")}, {pace}.");
-            (ServeOutcome[] outcomes, double seconds) = await MeasureAsync(load, bench, cancellation);
-            ServeReport report = new(outcomes, seconds);
+            ServerWatch server = new(client, load.Rate is null && load.Requests <= load.Concurrency ? load.Requests : 0);
+            (ServeOutcome[] outcomes, double seconds) = await server.AroundAsync(() => MeasureAsync(load, bench, cancellation), cancellation);
+            if (cancellation.IsCancellationRequested) readable.WriteLine($"Interrupted: {load.Requests - outcomes.Length} of {load.Requests} requests were broken off or not sent, and are not counted.");
+            ServeReport report = new(outcomes, seconds, server);
             report.WriteTo(readable);
-            BenchOutput.Write(load.Json, Json(load, model, bench.IgnoresEos, report));
-            return report.HasErrors ? 1 : 0;
+            BenchOutput.Write(load.Json, Json(load, model, bench.IgnoresEos, cancellation.IsCancellationRequested, report));
+            return cancellation.IsCancellationRequested ? Interrupted : report.HasErrors ? 1 : 0;
         }
         catch (Exception e) when (e is HttpRequestException or FormatException or JsonException or KeyNotFoundException or InvalidOperationException or IOException or UnauthorizedAccessException)
         {
@@ -87,7 +100,7 @@ internal static class BenchServeCommand
         }
         catch (OperationCanceledException)
         {
-            return 1;
+            return Interrupted;     // before anything was measured
         }
     }
 
@@ -112,7 +125,7 @@ internal static class BenchServeCommand
     // Without user and password.
     private static string Address(Load load) => load.Url.GetComponents(UriComponents.HttpRequestUrl, UriFormat.UriEscaped);
 
-    private static JsonObject Json(Load load, string model, bool ignoreEos, ServeReport report)
+    private static JsonObject Json(Load load, string model, bool ignoreEos, bool isInterrupted, ServeReport report)
     {
         JsonObject json = new()
         {
@@ -126,6 +139,7 @@ internal static class BenchServeCommand
             ["shared_prefix"] = load.Shared,
             ["output_len"] = load.Output,
             ["ignore_eos"] = ignoreEos,
+            ["interrupted"] = isInterrupted,
         };
         foreach ((string key, JsonNode? value) in report.ToJson()) json[key] = value?.DeepClone();
         return json;

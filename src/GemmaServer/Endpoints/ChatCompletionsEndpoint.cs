@@ -65,13 +65,13 @@ internal static partial class ChatCompletionsEndpoint
     {
         using SseStream stream = new(http.Response);
         ChatStreamWriter writer = new(stream, shape, request, tokenizer, choices);
-        await loop.StreamAsync(stream, i => choices[i].IsDone, () => TakeAll(choices, watch), () => FailureOf(choices), writer.Open, writer.Write, writer.Close);
+        await loop.StreamAsync(stream, i => choices[i].IsDone, () => Take(choices, watch), () => FailureOf(choices), writer.Open, writer.Write, writer.Close);
     }
 
     private static async Task WholeAsync(
         HttpContext http, AnswerLoop loop, ChatShape shape, ChatRequest request, Tokenizer tokenizer, ChatChoice[] choices, RequestWatch watch, ReasoningField field)
     {
-        if (await loop.CollectAsync(i => choices[i].IsDone, () => TakeAll(choices, watch), () => FailureOf(choices)) is { } failure)
+        if (await loop.CollectAsync(i => choices[i].IsDone, () => Take(choices, watch), () => FailureOf(choices)) is { } failure)
         {
             watch.Failed(failure);
             await failure.WriteAsync(http);
@@ -100,10 +100,10 @@ internal static partial class ChatCompletionsEndpoint
         await json.FlushAsync(http.RequestAborted);
     }
 
-    private static bool TakeAll(ChatChoice[] choices, RequestWatch watch)
+    private static bool Take(ChatChoice[] choices, RequestWatch watch)
     {
         bool any = false;
-        foreach (ChatChoice choice in choices) any |= choice.TakeAll(watch);
+        foreach (ChatChoice choice in choices) any |= choice.Take(watch);
         return any;
     }
 

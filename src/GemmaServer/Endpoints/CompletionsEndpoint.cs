@@ -69,13 +69,13 @@ internal static partial class CompletionsEndpoint
     private static async Task StreamAsync(HttpContext http, AnswerLoop loop, CompletionShape shape, CompletionChoice[] choices, RequestWatch watch)
     {
         using SseStream stream = new(http.Response);
-        await loop.StreamAsync(stream, i => choices[i].IsDone, () => TakeAll(choices, watch), () => FailureOf(choices),
+        await loop.StreamAsync(stream, i => choices[i].IsDone, () => Take(choices, watch), () => FailureOf(choices),
             static () => { }, () => shape.WriteChunks(stream), () => shape.Close(stream));
     }
 
     private static async Task WholeAsync(HttpContext http, AnswerLoop loop, CompletionShape shape, CompletionChoice[] choices, RequestWatch watch)
     {
-        if (await loop.CollectAsync(i => choices[i].IsDone, () => TakeAll(choices, watch), () => FailureOf(choices)) is { } failure)
+        if (await loop.CollectAsync(i => choices[i].IsDone, () => Take(choices, watch), () => FailureOf(choices)) is { } failure)
         {
             watch.Failed(failure);
             await failure.WriteAsync(http);
@@ -92,10 +92,10 @@ internal static partial class CompletionsEndpoint
         await json.FlushAsync(http.RequestAborted);
     }
 
-    private static bool TakeAll(CompletionChoice[] choices, RequestWatch watch)
+    private static bool Take(CompletionChoice[] choices, RequestWatch watch)
     {
         bool any = false;
-        foreach (CompletionChoice choice in choices) any |= choice.TakeAll(watch);
+        foreach (CompletionChoice choice in choices) any |= choice.Take(watch);
         return any;
     }
 

@@ -87,7 +87,7 @@ internal sealed class PrometheusExporter : IDisposable
             _isObserved = instrument.IsObservable;
             _type = instrument switch
             {
-                Counter<long> or ObservableCounter<long> => "counter",
+                Counter<long> or ObservableCounter<long> or ObservableCounter<double> => "counter",
                 Histogram<long> or Histogram<double> => "histogram",
                 _ => "gauge",
             };

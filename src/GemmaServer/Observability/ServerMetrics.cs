@@ -107,6 +107,9 @@ internal sealed class ServerMetrics : IDisposable
         Total("queue_timeouts", () => engine.Finished(FinishReason.QueueTimeout), "Requests that waited too long for a place.");
         Total("engine_steps", () => engine.Steps, "Forward passes.");
         Total("engine_rows", () => engine.Rows, "Rows computed in forward passes.");
+        Seconds("engine_model", () => engine.ModelSeconds, "Seconds of the engine thread in the model.");
+        Seconds("engine_overhead", () => engine.OverheadSeconds, "Seconds of the engine thread outside the model, in turns in which a step ran.");
+        if (OperatingSystem.IsLinux()) AddThreadTimes();
         Total("engine_failures", () => engine.Failures, "Failures that the engine survived.");
     }
 
@@ -119,6 +122,16 @@ internal sealed class ServerMetrics : IDisposable
     private void Gauge(string name, Func<double> value, string help) => _meter.CreateObservableGauge($"gemmaserver.{name}", value, null, help);
 
     private void Total(string name, Func<long> value, string help) => _meter.CreateObservableCounter($"gemmaserver.{name}", value, null, help);
+
+    private void Seconds(string name, Func<double> value, string help) => _meter.CreateObservableCounter($"gemmaserver.{name}", value, "s", help);
+
+    private void AddThreadTimes()
+    {
+        ThreadTimes threads = new();
+        _meter.CreateObservableCounter("gemmaserver.thread_cpu",
+            () => threads.Read().Select(static t => new Measurement<double>(t.Seconds, new KeyValuePair<string, object?>("role", t.Role))),
+            "s", "CPU seconds of the process by what its threads are for.");
+    }
 
     private Histogram<double> Seconds(string name, string help, double[] buckets) => GenAi($"gemmaserver.{name}", "s", help, buckets);
 

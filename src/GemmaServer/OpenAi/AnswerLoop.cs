@@ -1,3 +1,5 @@
+using System.Diagnostics;
+
 namespace GemmaServer;
 
 /// <summary>
@@ -6,10 +8,16 @@ namespace GemmaServer;
 /// </summary>
 internal sealed class AnswerLoop(HttpContext http, GenerationSet generations, RequestWatch watch, TimeSpan keepAlive)
 {
+    /// <summary>
+    /// Tokens of a choice that become text in one go. A client that keeps up never has as many waiting; for one that does not,
+    /// the rest waits as tokens, which are small, and not as text in the response's buffer.
+    /// </summary>
+    public const int MostAtOnce = 32;
+
     /// <summary>Runs a streamed answer.</summary>
     /// <param name="stream">Where it goes.</param>
     /// <param name="isDone">By place: this choice is complete.</param>
-    /// <param name="take">Takes what has come for all choices; false when there was nothing.</param>
+    /// <param name="take">Takes what has come for all choices, or a part of it; false when there was nothing.</param>
     /// <param name="failure">The first failure of a choice, if any.</param>
     /// <param name="open">Writes what stands before the first token.</param>
     /// <param name="write">Writes what was taken.</param>
@@ -30,6 +38,7 @@ internal sealed class AnswerLoop(HttpContext http, GenerationSet generations, Re
             }
             if (took)
             {
+                wake.Heard();
                 Open();
                 write();
                 if (AllDone(isDone)) break;
@@ -42,6 +51,8 @@ internal sealed class AnswerLoop(HttpContext http, GenerationSet generations, Re
             }
             catch (OperationCanceledException) when (!aborted.IsCancellationRequested)
             {
+                if (!wake.IsDue) continue;
+                wake.Heard();
                 // Nothing for a while (a long prompt, a long queue): show life. From here on errors go into the stream.
                 Open();
                 stream.KeepAlive();
@@ -101,19 +112,31 @@ internal sealed class AnswerLoop(HttpContext http, GenerationSet generations, Re
         return true;
     }
 
-    /// <summary>A token that is cancelled when the client goes or when nothing came for a while; made anew only after it fired.</summary>
+    /// <summary>A token that is cancelled when the client goes, or when nothing came for a while.</summary>
+    /// <remarks>
+    /// Setting a timer anew for each token would cost more than the wait itself. It runs to its end instead, once in a while
+    /// for a stream that is not silent, and is then set for the rest of the time.
+    /// </remarks>
     private sealed class Wake(CancellationToken aborted, TimeSpan after) : IDisposable
     {
         private CancellationTokenSource? _source;
+        private long _heardAt = Stopwatch.GetTimestamp();
 
+        /// <summary>Whether the silence has lasted long enough.</summary>
+        public bool IsDue => Stopwatch.GetElapsedTime(_heardAt) >= after;
+
+        /// <summary>Something came: the silence begins anew.</summary>
+        public void Heard() => _heardAt = Stopwatch.GetTimestamp();
+
+        /// <summary>The token for a wait; when it is cancelled, <see cref="IsDue"/> tells whether for silence.</summary>
         public CancellationToken Arm()
         {
-            if (_source is null || _source.IsCancellationRequested)
-            {
-                _source?.Dispose();
-                _source = CancellationTokenSource.CreateLinkedTokenSource(aborted);
-            }
-            _source.CancelAfter(after);
+            if (_source is { IsCancellationRequested: false }) return _source.Token;
+            _source?.Dispose();
+            _source = CancellationTokenSource.CreateLinkedTokenSource(aborted);
+            TimeSpan left = after - Stopwatch.GetElapsedTime(_heardAt);
+            // Timers count whole milliseconds, so one more or it would be early.
+            _source.CancelAfter(TimeSpan.FromMilliseconds(Math.Max(0, left.TotalMilliseconds) + 1));
             return _source.Token;
         }
 

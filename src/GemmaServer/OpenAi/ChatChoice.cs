@@ -54,13 +54,13 @@ internal sealed class ChatChoice
 
     public bool IsDone => FinishReason is not null || Failure is not null;
 
-    /// <summary>Takes everything that has come; false when there was nothing.</summary>
-    public bool TakeAll(RequestWatch watch)
+    /// <summary>Takes what has come, up to <see cref="AnswerLoop.MostAtOnce"/> tokens; false when there was nothing.</summary>
+    public bool Take(RequestWatch watch)
     {
-        bool any = false;
-        while (!IsDone && _generation.TryRead(out TokenEvent token))
+        int taken = 0;
+        while (!IsDone && taken < AnswerLoop.MostAtOnce && _generation.TryRead(out TokenEvent token))
         {
-            any = true;
+            taken++;
             if (token.Token >= 0)
             {
                 Tokens++;
@@ -68,7 +68,7 @@ internal sealed class ChatChoice
             }
             Push(token, watch);
         }
-        return any;
+        return taken > 0;
     }
 
     private void Push(in TokenEvent token, RequestWatch watch)

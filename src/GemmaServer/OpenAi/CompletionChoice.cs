@@ -49,13 +49,13 @@ internal sealed class CompletionChoice
 
     public bool IsDone => FinishReason is not null || Failure is not null;
 
-    /// <summary>Takes everything that has come; false when there was nothing.</summary>
-    public bool TakeAll(RequestWatch watch)
+    /// <summary>Takes what has come, up to <see cref="AnswerLoop.MostAtOnce"/> tokens; false when there was nothing.</summary>
+    public bool Take(RequestWatch watch)
     {
-        bool any = false;
-        while (!IsDone && _generation.TryRead(out TokenEvent token))
+        int taken = 0;
+        while (!IsDone && taken < AnswerLoop.MostAtOnce && _generation.TryRead(out TokenEvent token))
         {
-            any = true;
+            taken++;
             if (token.Finish is Engine.FinishReason.None or Engine.FinishReason.Stop or Engine.FinishReason.Length) EchoPrompt();
             if (token.Token >= 0)
             {
@@ -77,7 +77,7 @@ internal sealed class CompletionChoice
                 Failure = ChatChoice.FailureOf(token.Finish, watch.RequestId);
             }
         }
-        return any;
+        return taken > 0;
     }
 
     private void Add(string text)

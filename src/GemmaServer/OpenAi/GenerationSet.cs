@@ -40,20 +40,19 @@ internal sealed class GenerationSet
     /// <summary>Completes when at least one generation that is not done has an event.</summary>
     /// <param name="isDone">By place: nobody reads this one any more.</param>
     /// <param name="wake">Gives the wait up; the generations go on.</param>
-    public async ValueTask WaitAsync(Func<int, bool> isDone, CancellationToken wake)
+    public ValueTask<bool> WaitAsync(Func<int, bool> isDone, CancellationToken wake) =>
+        // One generation is the common case, and its own wait allocates nothing.
+        _generations.Length == 1 ? _generations[0].WaitToReadAsync(wake) : WaitAnyAsync(isDone, wake);
+
+    private async ValueTask<bool> WaitAnyAsync(Func<int, bool> isDone, CancellationToken wake)
     {
-        if (_generations.Length == 1)
-        {
-            await _generations[0].WaitToReadAsync(wake);
-            return;
-        }
-        List<Task> open = [];
+        List<Task<bool>> open = [];
         for (int i = 0; i < _generations.Length; i++)
         {
             if (isDone(i)) continue;
             if (_waits[i] is not { IsCompleted: false }) _waits[i] = _generations[i].WaitToReadAsync(wake).AsTask();
             open.Add(_waits[i]!);
         }
-        if (open.Count > 0) await await Task.WhenAny(open);
+        return open.Count > 0 && await await Task.WhenAny(open);
     }
 }

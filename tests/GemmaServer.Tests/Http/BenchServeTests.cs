@@ -218,6 +218,85 @@ public sealed class BenchServeTests : IDisposable
     public async Task A_server_that_is_not_there_is_said_so() =>
         Assert.Equal(1, await CommandLine.RunAsync(["bench-serve", "--url", "http://127.0.0.1:1", "--requests", "1"]));
 
+    [Fact]
+    public async Task What_this_server_spent_is_told_beside_what_its_clients_saw()
+    {
+        await using TestHost host = await TestHost.StartAsync(script: static runner => runner.StepTime = TimeSpan.FromMilliseconds(10));
+        (int code, JsonElement result) = await BenchAsync("--url", $"{host.Url}", "--requests", "4", "--concurrency", "4", "--input-len", "20", "--output-len", "200");
+        Assert.Equal(0, code);
+        JsonElement server = result.GetProperty("server");
+        double steps = server.GetProperty("steps").GetDouble();
+        Assert.Equal(host.Model.Engine.Metrics.Steps - 200, steps, 20.0);     // less the warm-up's
+        // Four prompts are in these rows too.
+        Assert.Equal((result.GetProperty("prompt_tokens").GetDouble() + 4 * 199) / steps, server.GetProperty("mean_batch").GetDouble(), 1.0);
+        Assert.InRange(server.GetProperty("engine_overhead_us_per_step").GetDouble(), 0.1, 9e5);
+        Assert.InRange(server.GetProperty("model_share").GetDouble(), 0.01, 1);
+        Assert.Equal(OperatingSystem.IsLinux() ? JsonValueKind.Number : JsonValueKind.Null, server.GetProperty("http_cpu_us_per_token").ValueKind);
+
+        // Two looks may each be in the middle of a step.
+        JsonElement together = server.GetProperty("all_streams");
+        Assert.InRange(together.GetProperty("mean_batch").GetDouble(), 3.5, 4.5);
+        Assert.True(together.GetProperty("steps").GetDouble() < steps);
+    }
+
+    [Fact]
+    public async Task Without_metrics_or_with_those_of_others_nothing_is_told_of_the_server()
+    {
+        await using FakeOpenAiServer server = await FakeOpenAiServer.StartAsync(static (_, _, response) => FakeOpenAiServer.ChatAsync(response, 1));
+        (int code, JsonElement result) = await BenchAsync("--url", server.Url, "--requests", "2");
+        Assert.Equal(0, code);
+        Assert.False(result.TryGetProperty("server", out _));
+        Assert.Null(ServerSample.Read("# TYPE vllm:generation_tokens_total counter\nvllm:generation_tokens_total{engine=\"0\"} 12\n"));
+    }
+
+    [Fact]
+    public void Figures_of_the_server_are_differences_of_two_looks()
+    {
+        static string Look(int factor) => string.Join('\n',
+            "# HELP gemmaserver_engine_steps_total Forward passes.",
+            $"gemmaserver_num_requests_running{{model_name=\"a b\"}} {factor}",
+            $"gemmaserver_engine_steps_total{{model_name=\"a b\"}} {10 * factor}",
+            $"gemmaserver_engine_rows_total{{model_name=\"a b\"}} {150 * factor}",
+            $"gemmaserver_generation_tokens_total{{model_name=\"a b\"}} {100 * factor}",
+            $"gemmaserver_engine_model_seconds_total{{model_name=\"a b\"}} {0.009 * factor:0.000}",
+            $"gemmaserver_engine_overhead_seconds_total{{model_name=\"a b\"}} {0.001 * factor:0.000}",
+            $"gemmaserver_thread_cpu_seconds_total{{model_name=\"a b\",role=\"engine\"}} {5 * factor}",
+            $"gemmaserver_thread_cpu_seconds_total{{model_name=\"a b\",role=\"pool\"}} {0.002 * factor:0.000}",
+            $"gemmaserver_thread_cpu_seconds_total{{model_name=\"a b\",role=\"jit\"}} {7 * factor}",
+            $"gemmaserver_thread_cpu_seconds_total{{model_name=\"a b\",role=\"other\"}} {0.001 * factor:0.000}", "");
+        ServerFigures figures = ServerFigures.Between(ServerSample.Read(Look(1)), ServerSample.Read(Look(3)))!.Value;
+        Assert.Equal((20, 15), (figures.Steps, figures.MeanBatch));
+        Assert.Equal(100, figures.OverheadPerStep, 1e-6);
+        Assert.Equal(0.9, figures.ModelShare, 1e-9);
+        Assert.Equal(30, figures.HttpPerToken, 1e-6);
+        Assert.Null(ServerFigures.Between(ServerSample.Read(Look(3)), ServerSample.Read(Look(1))));      // it was started anew
+        Assert.Null(ServerFigures.Between(null, ServerSample.Read(Look(1))));
+    }
+
+    [Theory]
+    [InlineData("--concurrency", "2")]
+    [InlineData("--request-rate", "1000")]
+    public async Task Interrupted_it_sends_nothing_more_and_reports_what_finished(string pace, string value)
+    {
+        using CancellationTokenSource interrupt = new();
+        await using FakeOpenAiServer server = await FakeOpenAiServer.StartAsync(async (number, _, response) =>
+        {
+            if (number <= 3) await FakeOpenAiServer.ChatAsync(response, 2);
+            else if (number == 5) interrupt.CancelAfter(100);
+            if (number > 3) await Task.Delay(Timeout.Infinite, response.HttpContext.RequestAborted).ContinueWith(static _ => { }, TaskScheduler.Default);
+        });
+        string json = Path.Combine(_folder, "part.json");
+        int code = await BenchServeCommand.Create()
+            .Parse(["--url", server.Url, "--requests", "100", pace, value, "--json", json])
+            .InvokeAsync(new System.CommandLine.InvocationConfiguration { ProcessTerminationTimeout = null }, interrupt.Token);
+        Assert.Equal(BenchServeCommand.Interrupted, code);
+        JsonElement result = TestHost.Json(File.ReadAllText(json));
+        Assert.True(result.GetProperty("interrupted").GetBoolean());
+        Assert.Equal((3, 3), (result.GetProperty("requests").GetInt32(), result.GetProperty("answered").GetInt32()));
+        Assert.Empty(result.GetProperty("errors").EnumerateObject());
+        if (pace == "--concurrency") Assert.Equal(1 + 3 + 2, server.Bodies.Count);
+    }
+
     private async Task<(int Code, JsonElement Result)> BenchAsync(params string[] flags)
     {
         string json = Path.Combine(_folder, "result.json");
