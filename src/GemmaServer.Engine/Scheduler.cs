@@ -19,10 +19,6 @@ namespace GemmaServer.Engine;
 /// </remarks>
 internal sealed partial class Scheduler
 {
-    /// <summary>After so many leaders that failed it, a sequence computes its prefix itself.</summary>
-    private const int MaxTimesFollowed = 8;
-
-    private const int LeastDraftRoom = 8;
     private static readonly int[] LastSampledRow = [StepBatch.LastSampled];
 
     private readonly IModelRunner _runner;
@@ -40,7 +36,6 @@ internal sealed partial class Scheduler
     private readonly Sequence?[] _owners;           // by slot
     private readonly Stack<int> _freeSlots;
     private int _slicesInFlight;
-    private int _draftRoom, _draftPages;            // rows and pages of the step being filled that guesses may still take
 
     /// <param name="runner">Opens and closes slots; its steps are launched by the engine.</param>
     /// <param name="maxSequences">Slots to use.</param>
@@ -126,9 +121,7 @@ internal sealed partial class Scheduler
     public void Schedule(ScheduledStep step)
     {
         AddClosing(step);
-        // Guesses leave each decode its row, and most of the step to prefills.
-        _draftRoom = Math.Min(step.Batch.FreeTokens - _running.Count, Math.Max(LeastDraftRoom, step.Batch.FreeTokens / 4));
-        _draftPages = FreePages - PagesForDecodes();
+        MakeRoomForDrafts(step);
         AddDecodes(step);
         AddPrefills(step);
         Admit(step);
@@ -227,44 +220,6 @@ internal sealed partial class Scheduler
         }
     }
 
-    private void Admit(ScheduledStep step)
-    {
-        foreach (Sequence s in _running)
-            if (s.Place.Followers is { Count: > 0 }) _queue.Wake(s, s.Shown);
-
-        while (step.Batch.FreeTokens > 0 && _freeSlots.Count > 0 && _queue.Peek() is { } sequence)
-        {
-            if (FindLeader(sequence, out int shared) is { } leader)
-            {
-                _queue.Follow(sequence, leader, shared);
-                continue;
-            }
-            if (!_room.IsEnoughFor(sequence, _running)) break;
-            Open(sequence);
-            if (sequence.State == SequenceState.Running) TryAdd(step, sequence);
-        }
-    }
-
-    /// <summary>
-    /// The running sequence that computes more of a waiting one's prefix right now than could be found of it, if waiting
-    /// is worth it. Never one of a worse priority, which might not get on.
-    /// </summary>
-    private Sequence? FindLeader(Sequence sequence, out int shared)
-    {
-        shared = 0;
-        if (sequence.Hashes is not { } hashes || sequence.Generation.AdmittedAt != 0 || sequence.Place.TimesFollowed >= MaxTimesFollowed) return null;
-        Sequence? leader = null;
-        foreach (Sequence s in _running)
-        {
-            if (s.Place.Priority > sequence.Place.Priority) break;
-            if (s.Hashes is null || s.Shown >= s.PrefillEnd) continue;
-            int common = hashes.CommonWith(s.Hashes, Math.Min(s.PrefillEnd, sequence.Count - 1));
-            common -= common % _blocks.HashBlock;
-            if (common > Math.Max(shared, s.Shown)) (leader, shared) = (s, common);
-        }
-        return leader is not null && shared - _blocks.LengthFound(hashes, sequence.Count - 1) >= _blocks.HashBlock ? leader : null;
-    }
-
     private static bool HasWork(ScheduledStep step, Sequence sequence) => sequence.RowsToCompute > 0 && step.Batch.FreeTokens > 0;
 
     /// <summary>Adds as many of a sequence's rows as budget and pages allow; false when that is none.</summary>
@@ -296,45 +251,6 @@ internal sealed partial class Scheduler
         return true;
     }
 
-    /// <summary>Settles the guesses behind a decode's row and returns their number. They never cost another sequence its row or its pages.</summary>
-    private int Guess(Sequence sequence, int start, int freeRows)
-    {
-        if (sequence.Depth is null) return 0;
-        int drafts = Math.Max(0, Math.Min(sequence.DraftsWanted, Math.Min(_draftRoom, freeRows)));
-        int own = _blocks.PagesMissing(sequence.Blocks!, start + 1), more = 0;
-        while (drafts > 0 && (more = _blocks.PagesMissing(sequence.Blocks!, start + 1 + drafts) - own) > _draftPages) drafts--;
-        if (drafts == 0) more = 0;
-
-        if (sequence.Ngrams is null) sequence.KeepDrafts(drafts);
-        else sequence.GuessFromTokens(drafts);
-        if (sequence.Constraint is { } constraint) sequence.KeepDrafts(AllowedDrafts(constraint, sequence.TokensAndDrafts[sequence.Count..]));
-        _draftRoom -= sequence.Drafts;
-        _draftPages -= more;
-        return sequence.Drafts;
-    }
-
-    /// <summary>How many guesses from the first on may come at all.</summary>
-    private static int AllowedDrafts(TokenConstraint constraint, ReadOnlySpan<int> drafts)
-    {
-        int count = 0;
-        while (count < drafts.Length && constraint.TryPush(drafts[count])) count++;
-        constraint.Rewind(count);
-        return count;
-    }
-
-    /// <summary>Says what may be sampled from each of the batch's last rows: the one before the guesses, and those of the guesses.</summary>
-    private static void Constrain(StepBatch batch, TokenConstraint constraint, ReadOnlySpan<int> drafts)
-    {
-        int row = batch.TokenCount - 1 - drafts.Length;
-        batch.Allow(row, constraint.Allowed);
-        foreach (int draft in drafts)
-        {
-            constraint.TryPush(draft);
-            batch.Allow(++row, constraint.Allowed);
-        }
-        constraint.Rewind(drafts.Length);
-    }
-
     /// <summary>Pages that the decodes of the next step take.</summary>
     private int PagesForDecodes()
     {
@@ -342,62 +258,6 @@ internal sealed partial class Scheduler
         foreach (Sequence s in _running)
             if (!s.IsPrefilling) missing += _blocks.PagesMissing(s.Blocks!, s.Scheduled + s.RowsToCompute);
         return missing;
-    }
-
-    private void Open(Sequence sequence)
-    {
-        LeaveQueue(sequence);
-        int slot = _freeSlots.Pop();
-        _owners[slot] = sequence;
-        sequence.Slot = slot;
-        sequence.Blocks = _tables[slot];
-        sequence.PrefillEnd = sequence.Count;
-        sequence.State = SequenceState.Running;
-        AddRunning(sequence);
-        Adopt(sequence);
-        if (sequence.Generation.AdmittedAt == 0) FirstAdmission(sequence);
-        try
-        {
-            _runner.OpenSlot(slot, sequence.Sampling, sequence.Prompt, sequence.Output);
-        }
-        catch (Exception e)
-        {
-            _report(e);
-            Finish(sequence, FinishReason.Error);
-        }
-    }
-
-    private void AddRunning(Sequence sequence)
-    {
-        int at = _running.Count;
-        while (at > 0 && sequence.Place.Outranks(_running[at - 1].Place)) at--;
-        _running.Insert(at, sequence);
-    }
-
-    private void FirstAdmission(Sequence sequence)
-    {
-        long now = _time.GetTimestamp();
-        sequence.Generation.Admitted(now);
-        _limits.Admitted(sequence.Generation.QueuedAt, now);
-        _metrics.AddPromptTokens(sequence.PromptLength);
-        sequence.Place.Account!.ChargePrompt(sequence.PromptLength - sequence.Computed);
-        if (sequence.Place.HeapIndex < 0) return;
-        sequence.Place.NextDeadline = sequence.Place.EndBy;
-        if (sequence.Place.EndBy == long.MaxValue) _deadlines.Remove(sequence.Place);
-        else _deadlines.Moved(sequence.Place);
-    }
-
-    /// <summary>Gives a sequence what others computed of its beginning. Its last known token is always computed: a sample comes from there.</summary>
-    private void Adopt(Sequence sequence)
-    {
-        if (sequence.Hashes is not { } hashes) return;
-        hashes.Extend(sequence.Tokens);
-        int found = _blocks.Adopt(hashes, sequence.Count - 1, sequence.Blocks!, out int pages);
-        sequence.Computed = sequence.Shown = found;
-        sequence.PagesHeld = pages;
-        if (sequence.Generation.AdmittedAt != 0 || sequence.HasPrivateHashes) return;
-        sequence.Generation.CachedTokens = found;
-        _metrics.AddPrefixQuery(sequence.PromptLength, found);
     }
 
     /// <summary>Takes everything from a sequence but its tokens; it comes first in the queue.</summary>
