@@ -23,7 +23,7 @@ public class SpeculationTests(ITestOutputHelper output)
         plain.Engine.Start();
         (int[] Prompt, SamplingParams Sampling)[] requests = [.. Enumerable.Range(0, 14).Select(i => (plain.Prompt(3 + 9 * i, i), Sampling(i)))];
         TokenEvent[][] expected = new TokenEvent[requests.Length][];
-        for (int i = 0; i < requests.Length; i++) expected[i] = await EventsAsync(plain.Submit(requests[i].Prompt, requests[i].Sampling, 80));
+        for (int i = 0; i < requests.Length; i++) expected[i] = await ServingHarness.EventsAsync(plain.Submit(requests[i].Prompt, requests[i].Sampling, 80));
 
         // All at once, so that the rows of one sequence's guesses are spread over two portions of logits.
         int[] Answer(int[] prompt, ulong seed) =>
@@ -31,7 +31,7 @@ public class SpeculationTests(ITestOutputHelper output)
         using ServingHarness guessing = new(path, wrap: runner => new GuessingRunner(runner, Answer, accuracy: 80));
         guessing.Engine.Start();
         Generation[] running = [.. requests.Select(r => guessing.Submit(r.Prompt, r.Sampling, 80))];
-        for (int i = 0; i < running.Length; i++) AssertSame(expected[i], await EventsAsync(running[i]));
+        for (int i = 0; i < running.Length; i++) ServingHarness.AssertSame(expected[i], await ServingHarness.EventsAsync(running[i]));
 
         EngineMetrics metrics = guessing.Engine.Metrics;
         output.WriteLine($"{name} {type}: {metrics.GeneratedTokens} tokens in {metrics.Steps} steps, {metrics.AcceptedDrafts} of {metrics.Drafts} guesses right");
@@ -50,14 +50,14 @@ public class SpeculationTests(ITestOutputHelper output)
         plain.Engine.Start();
         (int[] Prompt, SamplingParams Sampling)[] requests = [.. Enumerable.Range(0, 14).Select(i => (plain.Prompt(3 + 9 * i, i), Sampling(i)))];
         TokenEvent[][] expected = new TokenEvent[requests.Length][];
-        for (int i = 0; i < requests.Length; i++) expected[i] = await EventsAsync(plain.Submit(requests[i].Prompt, requests[i].Sampling, 80));
+        for (int i = 0; i < requests.Length; i++) expected[i] = await ServingHarness.EventsAsync(plain.Submit(requests[i].Prompt, requests[i].Sampling, 80));
 
         using ServingHarness drafting = new(Target, sparePages: 40, drafter: Drafter, draftCost: draftCost);
         drafting.Engine.Start();
         Generation[] running = [.. requests.Select(r => drafting.Submit(r.Prompt, r.Sampling, 80))];
-        for (int i = 0; i < running.Length; i++) AssertSame(expected[i], await EventsAsync(running[i]));
+        for (int i = 0; i < running.Length; i++) ServingHarness.AssertSame(expected[i], await ServingHarness.EventsAsync(running[i]));
         for (int again = 0; again < 2; again++)     // the second time over pages of the first
-            for (int i = 11; i < 14; i++) AssertSame(expected[i], await EventsAsync(drafting.Submit(requests[i].Prompt, requests[i].Sampling, 80)));
+            for (int i = 11; i < 14; i++) ServingHarness.AssertSame(expected[i], await ServingHarness.EventsAsync(drafting.Submit(requests[i].Prompt, requests[i].Sampling, 80)));
         EngineMetrics metrics = drafting.Engine.Metrics;
         output.WriteLine(
             $"{metrics.GeneratedTokens} tokens, {metrics.AcceptedDrafts} of {metrics.Drafts} guesses right in {metrics.Rows} rows, {metrics.Preemptions} preemptions, {metrics.PrefixCacheHits} cached");
@@ -153,7 +153,7 @@ public class SpeculationTests(ITestOutputHelper output)
     /// <summary>At the temperature of the test above.</summary>
     private static async Task<double[]> ProbabilitiesAsync(ServingHarness serving, int[] prompt)
     {
-        TokenEvent[] events = await EventsAsync(serving.Submit(prompt, new SamplingParams { Temperature = 0, Logprobs = serving.Vocabulary }, 1));
+        TokenEvent[] events = await ServingHarness.EventsAsync(serving.Submit(prompt, new SamplingParams { Temperature = 0, Logprobs = serving.Vocabulary }, 1));
         double[] weights = new double[serving.Vocabulary];
         foreach (TokenLogprob t in events[0].TopLogprobs!) weights[t.Token] = Math.Exp(t.Logprob / 1.5);
         double sum = weights.Sum();
@@ -196,20 +196,5 @@ public class SpeculationTests(ITestOutputHelper output)
             5 => new() { Seed = seed, Logprobs = 0 },
             _ => new() { TopP = 0.9f, Seed = seed, MinTokens = 40, EndTokens = [.. Enumerable.Range(0, 100)] },
         };
-    }
-
-    private static void AssertSame(TokenEvent[] expected, TokenEvent[] actual)
-    {
-        Assert.Equal(expected.Select(e => (e.Token, e.Logprob, e.Finish)), actual.Select(e => (e.Token, e.Logprob, e.Finish)));
-        for (int i = 0; i < expected.Length; i++) Assert.Equal(expected[i].TopLogprobs, actual[i].TopLogprobs);
-    }
-
-    private static async Task<TokenEvent[]> EventsAsync(Generation generation)
-    {
-        List<TokenEvent> events = [];
-        while (await generation.WaitToReadAsync())
-            while (generation.TryRead(out TokenEvent e)) events.Add(e);
-        Assert.Equal(FinishReason.Length, events[^1].Finish);
-        return [.. events];
     }
 }
