@@ -11,6 +11,9 @@ internal sealed class SoakEngine : IDisposable
     /// <summary>How long a client is quiet after a refusal: without it one that is refused would ask all that there is to ask.</summary>
     private static readonly TimeSpan s_pause = TimeSpan.FromMilliseconds(100);
 
+    /// <summary>Far beyond what a wave takes: somebody waits for ever.</summary>
+    private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(3);
+
     private readonly string _name;
     private readonly ServingHarness _serving;
     private readonly long[] _ends = new long[Enum.GetValues<FinishReason>().Length];
@@ -40,10 +43,10 @@ internal sealed class SoakEngine : IDisposable
         await Task.WhenAll(Enumerable.Range(0, Clients).Select(_ => Task.Run(async () =>
         {
             for (int i = Interlocked.Increment(ref next); i < wave.Length; i = Interlocked.Increment(ref next)) await AskAsync(wave[i]);
-        })));
+        }))).WaitAsync(s_patience);
 
         // Its steps are seen in the gauges before it ends, so that no older state is taken for stillness below.
-        await AskAsync(last);
+        await AskAsync(last).WaitAsync(s_patience);
         Assert.True(SpinWait.SpinUntil(() => Metrics.Running == 0 && Metrics.FreePages == Metrics.TotalPages, TimeSpan.FromSeconds(30)));
         Engine.CheckIntegrity();
         AssertAccounts();
