@@ -1,4 +1,3 @@
-using System.Text.Json;
 using GemmaServer.Engine;
 
 namespace GemmaServer;
@@ -23,32 +22,9 @@ internal static partial class CompletionsEndpoint
         if (Interlocked.Exchange(ref _warned, 1) == 0) Log.RawPrompt(server.Logger);
         using RequestWatch watch = server.Watch(http, "text_completion", model!, request!.Prompts.Sum(static p => p.Tokens.Length), request.MaxTokens,
             request.Sampling.N, request.Prompts.Count * request.Sampling.N);
-        if (GenerationSet.TrySubmit(model!.Engine, Requests(request, origin, watch), out GenerationSet? generations) is { } refused)
-        {
-            watch.Failed(refused);
-            await refused.WriteAsync(http);
-            return;
-        }
-
-        watch.Started(generations!);
-        try
-        {
-            int n = request.Sampling.N;
-            CompletionChoice[] choices = [.. generations!.All.Select((g, i) => new CompletionChoice(i, g, request, request.Prompts[i / n], model.Tokenizer))];
-            CompletionShape shape = new($"cmpl-{Guid.NewGuid():N}", model, request, choices);
-            AnswerLoop loop = new(http, generations, watch, server.KeepAlive);
-            if (request.Sampling.Stream) await StreamAsync(http, loop, shape, choices, watch);
-            else await WholeAsync(http, loop, shape, choices, watch);
-            watch.Finished(choices.Select(static c => c.FinishReason), choices.Sum(static c => c.Tokens));
-        }
-        catch (OperationCanceledException) when (http.RequestAborted.IsCancellationRequested)
-        {
-            watch.Aborted();
-        }
-        finally
-        {
-            generations!.Cancel();
-        }
+        int n = request.Sampling.N;
+        await Answer.ServeAsync(http, server, model!, watch, Requests(request, origin, watch), request.Sampling.Stream,
+            (i, g) => new CompletionChoice(i, g, request, request.Prompts[i / n], model!.Tokenizer), new CompletionShape(model!, request));
     }
 
     private static List<GenerationRequest> Requests(CompletionRequest request, in RequestOrigin origin, RequestWatch watch)
@@ -64,48 +40,6 @@ internal static partial class CompletionsEndpoint
             }
         }
         return requests;
-    }
-
-    private static async Task StreamAsync(HttpContext http, AnswerLoop loop, CompletionShape shape, CompletionChoice[] choices, RequestWatch watch)
-    {
-        using SseStream stream = new(http.Response);
-        await loop.StreamAsync(stream, i => choices[i].IsDone, () => Take(choices, watch), () => FailureOf(choices),
-            static () => { }, () => shape.WriteChunks(stream), () => shape.Close(stream));
-    }
-
-    private static async Task WholeAsync(HttpContext http, AnswerLoop loop, CompletionShape shape, CompletionChoice[] choices, RequestWatch watch)
-    {
-        if (await loop.CollectAsync(i => choices[i].IsDone, () => Take(choices, watch), () => FailureOf(choices)) is { } failure)
-        {
-            watch.Failed(failure);
-            await failure.WriteAsync(http);
-            return;
-        }
-        http.Response.ContentType = "application/json";
-        using Utf8JsonWriter json = new(http.Response.BodyWriter, JsonStyle.Writer);
-        shape.Head(json);
-        json.WriteStartArray("choices"u8);
-        foreach (CompletionChoice choice in choices) shape.Choice(json, choice, withFinish: true);
-        json.WriteEndArray();
-        shape.Usage.Write(json);
-        json.WriteEndObject();
-        await json.FlushAsync(http.RequestAborted);
-    }
-
-    private static bool Take(CompletionChoice[] choices, RequestWatch watch)
-    {
-        bool any = false;
-        foreach (CompletionChoice choice in choices) any |= choice.Take(watch);
-        return any;
-    }
-
-    private static ApiError? FailureOf(CompletionChoice[] choices)
-    {
-        foreach (CompletionChoice choice in choices)
-        {
-            if (choice.Failure is { } failure) return failure;
-        }
-        return null;
     }
 
     private static partial class Log

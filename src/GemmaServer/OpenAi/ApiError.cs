@@ -155,11 +155,12 @@ internal sealed record ApiError(int Status, string Type, string? Code, string Me
         json.WriteEndObject();
     }
 
-    /// <summary>Answers with this error. Nothing must have been sent yet.</summary>
+    /// <summary>Answers with this error, in the shape of the API that was asked. Nothing must have been sent yet.</summary>
     public async Task WriteAsync(HttpContext http)
     {
         HttpResponse response = http.Response;
-        response.StatusCode = Status;
+        ErrorStyle style = ErrorStyle.Of(http.Request.Path);
+        response.StatusCode = style.StatusOf(this);
         response.ContentType = "application/json";
         if (RetryAfter is { } wait)
         {
@@ -171,7 +172,7 @@ internal sealed record ApiError(int Status, string Type, string? Code, string Me
         if (Status == 401) response.Headers.WWWAuthenticate = "Bearer";
         if (HttpMethods.IsHead(http.Request.Method)) return;
 
-        await using (Utf8JsonWriter json = new(response.BodyWriter, JsonStyle.Writer)) Write(json);
+        await using (Utf8JsonWriter json = new(response.BodyWriter, JsonStyle.Writer)) style.Write(json, this, http.TraceIdentifier);
         await response.BodyWriter.FlushAsync(http.RequestAborted);
     }
 

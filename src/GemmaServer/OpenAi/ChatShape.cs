@@ -3,16 +3,47 @@ using GemmaServer.Text;
 
 namespace GemmaServer;
 
-/// <summary>The members that chat chunks and whole answers have in common, encoded once per request.</summary>
-internal sealed class ChatShape(string id, ServedModel model, ChatRequest request, ReasoningField reasoningField)
+/// <summary>An answer as a chat completion, whole or in chunks; what all chunks have in common is encoded once.</summary>
+internal sealed class ChatShape(ServedModel model, ChatRequest request, ReasoningField reasoningField) : IAnswerShape<ChatChoice>
 {
-    private readonly JsonEncodedText _id = JsonEncodedText.Encode(id);
+    private readonly JsonEncodedText _id = JsonEncodedText.Encode($"chatcmpl-{Guid.NewGuid():N}");
     private readonly JsonEncodedText _model = JsonEncodedText.Encode(model.Names[0], JsonStyle.Writer.Encoder);
     private readonly JsonEncodedText _fingerprint = JsonEncodedText.Encode(model.Fingerprint);
     private readonly long _created = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
 
     /// <summary>Ids of tool calls are made once and repeated where a client sees the call again.</summary>
     public static string NewCallId() => "call_" + Guid.NewGuid().ToString("N")[..24];
+
+    public IAnswerWriter Stream(HttpResponse response, IReadOnlyList<ChatChoice> choices) => new ChatStreamWriter(new SseStream(response), this, request, model.Tokenizer, choices);
+
+    public void Whole(Utf8JsonWriter json, IReadOnlyList<ChatChoice> choices)
+    {
+        Head(json, "chat.completion"u8);
+        json.WriteStartArray("choices"u8);
+        foreach (ChatChoice choice in choices)
+        {
+            OutputCollector collected = new();
+            collected.AddRange(choice.Events);
+            json.WriteStartObject();
+            json.WriteNumber("index"u8, choice.Index);
+            Message(json, collected, reasoningField);
+            if (request.Logprobs >= 0) TokenLogprobWriter.Write(json, model.Tokenizer, choice.Logprobs);
+            else json.WriteNull("logprobs"u8);
+            json.WriteString("finish_reason"u8, choice.FinishReason);
+            json.WriteEndObject();
+        }
+        json.WriteEndArray();
+        UsageOf(choices).Write(json);
+        if (request.Metadata is { } metadata)
+        {
+            json.WritePropertyName("metadata"u8);
+            metadata.WriteTo(json);
+        }
+        json.WriteEndObject();
+    }
+
+    /// <summary>What the request cost so far.</summary>
+    public Usage UsageOf(IReadOnlyList<ChatChoice> choices) => Usage.Of(request, choices);
 
     public void Head(Utf8JsonWriter json, ReadOnlySpan<byte> kind)
     {
@@ -23,13 +54,6 @@ internal sealed class ChatShape(string id, ServedModel model, ChatRequest reques
         json.WriteString("model"u8, _model);
         json.WriteString("system_fingerprint"u8, _fingerprint);
         if (request.EchoServiceTier) json.WriteString("service_tier"u8, "default"u8);
-    }
-
-    public void Metadata(Utf8JsonWriter json)
-    {
-        if (request.Metadata is not { } metadata) return;
-        json.WritePropertyName("metadata"u8);
-        metadata.WriteTo(json);
     }
 
     public void Reasoning(Utf8JsonWriter json, string text) => Reasoning(json, text, reasoningField);

@@ -6,9 +6,12 @@ namespace GemmaServer;
 
 /// <summary>Writes chat chunks: the role first, then deltas as they settle, the reason of the end, the usage if wanted.</summary>
 internal sealed class ChatStreamWriter(SseStream stream, ChatShape shape, ChatRequest request, Tokenizer tokenizer, IReadOnlyList<ChatChoice> choices)
+    : IAnswerWriter
 {
     private readonly StringBuilder _joined = new();
     private readonly bool[] _finished = new bool[choices.Count];
+
+    public EventStream Stream => stream;
 
     /// <summary>One chunk per choice with its role.</summary>
     public void Open()
@@ -35,21 +38,28 @@ internal sealed class ChatStreamWriter(SseStream stream, ChatShape shape, ChatRe
         }
     }
 
-    /// <summary>The usage chunk, whose choices are empty.</summary>
+    /// <summary>The usage chunk, whose choices are empty, and the end mark.</summary>
     public void Close()
     {
-        if (!request.Sampling.IncludeUsage) return;
-        Utf8JsonWriter json = stream.Begin();
-        shape.Head(json, "chat.completion.chunk"u8);
-        json.WriteStartArray("choices"u8);
-        json.WriteEndArray();
-        UsageOf(request, choices).Write(json);
-        json.WriteEndObject();
-        stream.End();
+        if (request.Sampling.IncludeUsage)
+        {
+            Utf8JsonWriter json = stream.Begin();
+            shape.Head(json, "chat.completion.chunk"u8);
+            json.WriteStartArray("choices"u8);
+            json.WriteEndArray();
+            shape.UsageOf(choices).Write(json);
+            json.WriteEndObject();
+            stream.End();
+        }
+        stream.Done();
     }
 
-    public static Usage UsageOf(ChatRequest request, IReadOnlyList<ChatChoice> choices) =>
-        new(request.Prompt.Length, choices.Sum(static c => c.Tokens), choices.Sum(static c => c.ReasoningTokens), choices[0].CachedTokens);
+    /// <summary>The error, without an end mark.</summary>
+    public void Fail(ApiError error)
+    {
+        error.Write(stream.Begin());
+        stream.End();
+    }
 
     private void WriteDeltas(ChatChoice choice)
     {
@@ -141,7 +151,7 @@ internal sealed class ChatStreamWriter(SseStream stream, ChatShape shape, ChatRe
         json.WriteString("finish_reason"u8, finish);
         json.WriteEndObject();
         json.WriteEndArray();
-        if (request.Sampling.ContinuousUsage) UsageOf(request, choices).Write(json);
+        if (request.Sampling.ContinuousUsage) shape.UsageOf(choices).Write(json);
         else if (request.Sampling.IncludeUsage) json.WriteNull("usage"u8);
         json.WriteEndObject();
         stream.End();

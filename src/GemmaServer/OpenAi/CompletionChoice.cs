@@ -6,7 +6,7 @@ using GemmaServer.Text;
 namespace GemmaServer;
 
 /// <summary>One answer of a completion request: raw text, with the prompt before it where echoed.</summary>
-internal sealed class CompletionChoice
+internal sealed class CompletionChoice : IAnswerChoice
 {
     private readonly CompletionRequest _request;
     private readonly CompletionPrompt _prompt;

@@ -4,19 +4,30 @@ using GemmaServer.Engine;
 
 namespace GemmaServer;
 
-/// <summary>Writes <c>text_completion</c> objects; chunks and whole answers have the same shape.</summary>
-internal sealed class CompletionShape(string id, ServedModel model, CompletionRequest request, IReadOnlyList<CompletionChoice> choices)
+/// <summary>An answer as <c>text_completion</c> objects; chunks and whole answers have the same shape.</summary>
+internal sealed class CompletionShape(ServedModel model, CompletionRequest request) : IAnswerShape<CompletionChoice>
 {
-    private readonly JsonEncodedText _id = JsonEncodedText.Encode(id);
+    private readonly JsonEncodedText _id = JsonEncodedText.Encode($"cmpl-{Guid.NewGuid():N}");
     private readonly JsonEncodedText _model = JsonEncodedText.Encode(model.Names[0], JsonStyle.Writer.Encoder);
     private readonly JsonEncodedText _fingerprint = JsonEncodedText.Encode(model.Fingerprint);
     private readonly long _created = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
-    private readonly bool[] _finished = new bool[choices.Count];
 
-    public Usage Usage => new(request.Prompts.Sum(static p => p.Tokens.Length), choices.Sum(static c => c.Tokens), 0,
+    public IAnswerWriter Stream(HttpResponse response, IReadOnlyList<CompletionChoice> choices) => new Chunks(new SseStream(response), this, request, choices);
+
+    public void Whole(Utf8JsonWriter json, IReadOnlyList<CompletionChoice> choices)
+    {
+        Head(json);
+        json.WriteStartArray("choices"u8);
+        foreach (CompletionChoice choice in choices) Choice(json, choice, withFinish: true);
+        json.WriteEndArray();
+        UsageOf(choices).Write(json);
+        json.WriteEndObject();
+    }
+
+    private Usage UsageOf(IReadOnlyList<CompletionChoice> choices) => new(request.Prompts.Sum(static p => p.Tokens.Length), choices.Sum(static c => c.Tokens), 0,
         choices.Where(c => c.Index % request.Sampling.N == 0).Sum(static c => c.CachedTokens));     // a prompt counts once, as in prompt_tokens
 
-    public void Head(Utf8JsonWriter json)
+    private void Head(Utf8JsonWriter json)
     {
         json.WriteStartObject();
         json.WriteString("id"u8, _id);
@@ -27,7 +38,7 @@ internal sealed class CompletionShape(string id, ServedModel model, CompletionRe
     }
 
     /// <summary>A choice with what has settled; takes it out.</summary>
-    public void Choice(Utf8JsonWriter json, CompletionChoice choice, bool withFinish)
+    private void Choice(Utf8JsonWriter json, CompletionChoice choice, bool withFinish)
     {
         json.WriteStartObject();
         json.WriteNumber("index"u8, choice.Index);
@@ -37,39 +48,6 @@ internal sealed class CompletionShape(string id, ServedModel model, CompletionRe
         else json.WriteNull("logprobs"u8);
         json.WriteString("finish_reason"u8, withFinish ? choice.FinishReason : null);
         json.WriteEndObject();
-    }
-
-    /// <summary>Chunks of all choices that have something to say.</summary>
-    public void WriteChunks(SseStream stream)
-    {
-        foreach (CompletionChoice choice in choices)
-        {
-            bool isLast = choice.FinishReason is not null && !_finished[choice.Index];
-            if (choice.Text.Length == 0 && !isLast) continue;
-            _finished[choice.Index] |= isLast;
-            Utf8JsonWriter json = stream.Begin();
-            Head(json);
-            json.WriteStartArray("choices"u8);
-            Choice(json, choice, isLast);
-            json.WriteEndArray();
-            if (request.Sampling.ContinuousUsage) Usage.Write(json);
-            else if (request.Sampling.IncludeUsage) json.WriteNull("usage"u8);
-            json.WriteEndObject();
-            stream.End();
-        }
-    }
-
-    /// <summary>The usage chunk, whose choices are empty.</summary>
-    public void Close(SseStream stream)
-    {
-        if (!request.Sampling.IncludeUsage) return;
-        Utf8JsonWriter json = stream.Begin();
-        Head(json);
-        json.WriteStartArray("choices"u8);
-        json.WriteEndArray();
-        Usage.Write(json);
-        json.WriteEndObject();
-        stream.End();
     }
 
     private void Logprobs(Utf8JsonWriter json, CompletionChoice choice)
@@ -120,5 +98,59 @@ internal sealed class CompletionShape(string id, ServedModel model, CompletionRe
             if (choice.NameOf(top.Token) is var name && names.Add(name)) json.WriteNumber(name, TokenLogprobWriter.Finite(top.Logprob));
         }
         json.WriteEndObject();
+    }
+
+    private sealed class Chunks(SseStream stream, CompletionShape shape, CompletionRequest request, IReadOnlyList<CompletionChoice> choices) : IAnswerWriter
+    {
+        private readonly bool[] _finished = new bool[choices.Count];
+
+        public EventStream Stream => stream;
+
+        public void Open()
+        {
+        }
+
+        /// <summary>Chunks of all choices that have something to say.</summary>
+        public void Write()
+        {
+            foreach (CompletionChoice choice in choices)
+            {
+                bool isLast = choice.FinishReason is not null && !_finished[choice.Index];
+                if (choice.Text.Length == 0 && !isLast) continue;
+                _finished[choice.Index] |= isLast;
+                Utf8JsonWriter json = stream.Begin();
+                shape.Head(json);
+                json.WriteStartArray("choices"u8);
+                shape.Choice(json, choice, isLast);
+                json.WriteEndArray();
+                if (request.Sampling.ContinuousUsage) shape.UsageOf(choices).Write(json);
+                else if (request.Sampling.IncludeUsage) json.WriteNull("usage"u8);
+                json.WriteEndObject();
+                stream.End();
+            }
+        }
+
+        /// <summary>The usage chunk, whose choices are empty, and the end mark.</summary>
+        public void Close()
+        {
+            if (request.Sampling.IncludeUsage)
+            {
+                Utf8JsonWriter json = stream.Begin();
+                shape.Head(json);
+                json.WriteStartArray("choices"u8);
+                json.WriteEndArray();
+                shape.UsageOf(choices).Write(json);
+                json.WriteEndObject();
+                stream.End();
+            }
+            stream.Done();
+        }
+
+        /// <summary>The error, without an end mark.</summary>
+        public void Fail(ApiError error)
+        {
+            error.Write(stream.Begin());
+            stream.End();
+        }
     }
 }

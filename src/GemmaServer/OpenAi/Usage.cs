@@ -9,6 +9,18 @@ namespace GemmaServer;
 /// <param name="Cached">Prompt tokens that did not have to be computed.</param>
 internal readonly record struct Usage(int Prompt, int Completion, int Reasoning, int Cached = 0)
 {
+    /// <summary>What a chat request cost so far.</summary>
+    public static Usage Of(ChatRequest request, IReadOnlyList<ChatChoice> choices)
+    {
+        int tokens = 0, reasoning = 0;
+        foreach (ChatChoice choice in choices)
+        {
+            tokens += choice.Tokens;
+            reasoning += choice.ReasoningTokens;
+        }
+        return new(request.Prompt.Length, tokens, reasoning, choices[0].CachedTokens);
+    }
+
     public void Write(Utf8JsonWriter json)
     {
         json.WriteStartObject("usage"u8);

@@ -3,11 +3,14 @@ using System.Diagnostics;
 namespace GemmaServer;
 
 /// <summary>
-/// The part that streamed answers of chat and text completions share: wait, take, write, flush; keep-alives while nothing
+/// Brings an answer from the engine to its client, whatever API asked: wait, take, write, flush; signs of life while nothing
 /// comes; errors as HTTP errors as long as nothing was sent.
 /// </summary>
-internal sealed class AnswerLoop(HttpContext http, GenerationSet generations, RequestWatch watch, TimeSpan keepAlive)
+internal sealed class AnswerLoop(
+    HttpContext http, GenerationSet generations, IReadOnlyList<IAnswerChoice> choices, RequestWatch watch, TimeSpan keepAlive)
 {
+    private readonly Func<int, bool> _isDone = place => choices[place].IsDone;
+
     /// <summary>
     /// Tokens of a choice that become text in one go. A client that keeps up never has as many waiting; for one that does not,
     /// the rest waits as tokens, which are small, and not as text in the response's buffer.
@@ -15,99 +18,105 @@ internal sealed class AnswerLoop(HttpContext http, GenerationSet generations, Re
     public const int MostAtOnce = 32;
 
     /// <summary>Runs a streamed answer.</summary>
-    /// <param name="stream">Where it goes.</param>
-    /// <param name="isDone">By place: this choice is complete.</param>
-    /// <param name="take">Takes what has come for all choices, or a part of it; false when there was nothing.</param>
-    /// <param name="failure">The first failure of a choice, if any.</param>
-    /// <param name="open">Writes what stands before the first token.</param>
-    /// <param name="write">Writes what was taken.</param>
-    /// <param name="close">Writes what stands after the last token, before the end mark.</param>
-    public async Task StreamAsync(
-        SseStream stream, Func<int, bool> isDone, Func<bool> take, Func<ApiError?> failure, Action open, Action write, Action close)
+    public async Task StreamAsync(IAnswerWriter writer)
     {
         CancellationToken aborted = http.RequestAborted;
+        EventStream stream = writer.Stream;
         using Wake wake = new(aborted, keepAlive);
-        bool isOpen = false;
         while (true)
         {
-            bool took = take();
-            if (failure() is { } error)
+            bool took = Take();
+            if (Failure() is { } error)
             {
-                await FailAsync(stream, error);
+                await FailAsync(writer, error);
                 return;
             }
             if (took)
             {
                 wake.Heard();
-                Open();
-                write();
-                if (AllDone(isDone)) break;
+                Open(writer);
+                writer.Write();
+                if (IsDone()) break;
                 await stream.FlushAsync(aborted);
                 continue;
             }
             try
             {
-                await generations.WaitAsync(isDone, wake.Arm());
+                await generations.WaitAsync(_isDone, wake.Arm());
             }
             catch (OperationCanceledException) when (!aborted.IsCancellationRequested)
             {
                 if (!wake.IsDue) continue;
                 wake.Heard();
                 // Nothing for a while (a long prompt, a long queue): show life. From here on errors go into the stream.
-                Open();
+                Open(writer);
                 stream.KeepAlive();
                 await stream.FlushAsync(aborted);
             }
         }
-        close();
-        stream.Done();
+        writer.Close();
         await stream.FlushAsync(aborted);
-
-        void Open()
-        {
-            if (isOpen) return;
-            isOpen = true;
-            stream.Start();
-            open();
-        }
     }
 
-    /// <summary>Waits until all choices of a whole answer are complete; gives the first failure.</summary>
-    public async Task<ApiError?> CollectAsync(Func<int, bool> isDone, Func<bool> take, Func<ApiError?> failure)
+    /// <summary>Waits until all choices of a whole answer are complete; false when there is none, which the client was told.</summary>
+    public async Task<bool> CollectAsync()
     {
         while (true)
         {
-            bool took = take();
-            if (failure() is { } error)
+            bool took = Take();
+            if (Failure() is { } error)
             {
                 generations.Cancel();
-                return error;
+                watch.Failed(error);
+                await error.WriteAsync(http);
+                return false;
             }
-            if (AllDone(isDone)) return null;
-            if (!took) await generations.WaitAsync(isDone, http.RequestAborted);
+            if (IsDone()) return true;
+            if (!took) await generations.WaitAsync(_isDone, http.RequestAborted);
         }
     }
 
-    private async Task FailAsync(SseStream stream, ApiError error)
+    private static void Open(IAnswerWriter writer)
+    {
+        if (writer.Stream.IsStarted) return;
+        writer.Stream.Start();
+        writer.Open();
+    }
+
+    private async Task FailAsync(IAnswerWriter writer, ApiError error)
     {
         generations.Cancel();
         watch.Failed(error);
-        if (!stream.IsStarted)
+        if (!writer.Stream.IsStarted)
         {
             await error.WriteAsync(http);
             return;
         }
-        // No end mark: a client must not take this for a complete answer.
-        error.Write(stream.Begin());
-        stream.End();
-        await stream.FlushAsync(http.RequestAborted);
+        writer.Fail(error);
+        await writer.Stream.FlushAsync(http.RequestAborted);
     }
 
-    private bool AllDone(Func<int, bool> isDone)
+    private bool Take()
     {
-        for (int i = 0; i < generations.All.Count; i++)
+        bool any = false;
+        for (int i = 0; i < choices.Count; i++) any |= choices[i].Take(watch);
+        return any;
+    }
+
+    private ApiError? Failure()
+    {
+        for (int i = 0; i < choices.Count; i++)
         {
-            if (!isDone(i)) return false;
+            if (choices[i].Failure is { } failure) return failure;
+        }
+        return null;
+    }
+
+    private bool IsDone()
+    {
+        for (int i = 0; i < choices.Count; i++)
+        {
+            if (!choices[i].IsDone) return false;
         }
         return true;
     }

@@ -8,7 +8,7 @@ namespace GemmaServer;
 /// One answer of a chat request: takes token events, gives settled output events. The whole and the streamed answer both read
 /// <see cref="Events"/>, so they cannot differ.
 /// </summary>
-internal sealed class ChatChoice
+internal sealed class ChatChoice : IAnswerChoice
 {
     private readonly ChatRequest _request;
     private readonly Tokenizer _tokenizer;
