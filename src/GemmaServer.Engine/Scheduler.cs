@@ -70,6 +70,8 @@ internal sealed partial class Scheduler
 
     public int FreePages => _blocks.FreePages;
 
+    public long Evictions => _blocks.Evictions;
+
     public int HashUnit => _blocks.HashUnit;
 
     public bool IsIdle => _running.Count == 0 && _queue.Count == 0 && _closing.Count == 0;
@@ -149,8 +151,7 @@ internal sealed partial class Scheduler
             hashes.Extend(sequence.Tokens[..sequence.Computed]);
             _blocks.AddToCache(hashes, sequence.Blocks!, shown, sequence.Computed, sequence.PromptLength);
             sequence.Shown = sequence.Computed;
-            if (shown < sequence.CacheBoundary && sequence.CacheBoundary <= sequence.Computed) _blocks.KeepWindows(hashes, sequence.CacheBoundary, sequence.CacheBoundary);
-            if (shown < sequence.PromptLength && sequence.PromptLength <= sequence.Computed) _blocks.KeepWindows(hashes, sequence.CacheBoundary, sequence.PromptLength);
+            if (shown < sequence.PromptLength) _blocks.KeepWindows(hashes, sequence.CacheBoundary, Math.Min(sequence.PromptLength, sequence.Computed));
         }
         sequence.PagesHeld -= _blocks.ReleaseLeftWindow(sequence.Blocks!, sequence.Computed);
     }
