@@ -8,6 +8,7 @@ namespace GemmaServer.GoldenTests;
 internal sealed class ServingHarness : IDisposable
 {
     private readonly ModelRunner _runner;
+    private readonly Checkpoint? _drafter;
 
     /// <param name="path">Checkpoint.</param>
     /// <param name="sparePages">Pages beside those of one sequence of full length; null for as many as all slots can use.</param>
@@ -16,21 +17,25 @@ internal sealed class ServingHarness : IDisposable
     /// <param name="prefixCaching">Whether sequences share what they computed.</param>
     /// <param name="promptLookup">Most tokens a step that are guessed from the text itself.</param>
     /// <param name="wrap">Puts something between engine and runner.</param>
+    /// <param name="drafter">Checkpoint of an MTP assistant that guesses up to four tokens a step.</param>
+    /// <param name="maxSequences">Sequences at once.</param>
+    /// <param name="draftCost">What a guess costs as a share of a token; at 0 guessing always pays.</param>
     public ServingHarness(
         string path, int? sparePages = null, int maxLength = 256, int maxBatchTokens = 64, bool prefixCaching = true, int promptLookup = 0,
-        Func<IModelRunner, IModelRunner>? wrap = null)
+        Func<IModelRunner, IModelRunner>? wrap = null, string? drafter = null, double draftCost = 0.2, int maxSequences = 16)
     {
         Checkpoint checkpoint = Checkpoint.Open(path);
         KvCachePlan shape = KvCachePlanner.Plan(checkpoint.Config, KvCacheType.F16, 16);
         int one = shape.PagesForSequence(maxLength, maxBatchTokens);
-        long memory = shape.PageBytes * (sparePages is int spare ? one + spare : 16L * one);
+        long memory = shape.PageBytes * (sparePages is int spare ? one + spare : (long)maxSequences * one);
         RunnerPlan plan = RunnerPlan.Make(
-            checkpoint.Config, 0, new RunnerOptions(KvCacheType.F16, BlockSize: 16, memory, maxLength, MaxSequences: 16, maxBatchTokens), 4L << 30);
-        _runner = new ModelRunner(new CpuDevice(2, ActivationType.Int8, checkpoint.Config.RmsEpsilon), checkpoint, plan);
+            checkpoint.Config, 0, new RunnerOptions(KvCacheType.F16, BlockSize: 16, memory, maxLength, MaxSequences: maxSequences, maxBatchTokens), 4L << 30);
+        _drafter = drafter is null ? null : Checkpoint.Open(drafter, CheckpointKind.Drafter);
+        _runner = new ModelRunner(new CpuDevice(2, ActivationType.Int8, checkpoint.Config.RmsEpsilon), checkpoint, plan, _drafter, maxDrafts: 4);
         Engine = new InferenceEngine(wrap?.Invoke(_runner) ?? _runner, new EngineOptions
         {
-            MaxModelLength = maxLength, MaxBatchTokens = maxBatchTokens, MaxSequences = 16, PrefixCaching = prefixCaching, OnError = Errors.Add,
-            PromptLookupDrafts = promptLookup, DraftCost = 0.2,
+            MaxModelLength = maxLength, MaxBatchTokens = maxBatchTokens, MaxSequences = maxSequences, PrefixCaching = prefixCaching, OnError = Errors.Add,
+            PromptLookupDrafts = promptLookup, DraftCost = draftCost,
         });
     }
 
@@ -60,9 +65,27 @@ internal sealed class ServingHarness : IDisposable
         return [.. Enumerable.Range(0, length).Select(_ => random.Next(Vocabulary))];
     }
 
+    /// <summary>Same tokens, same logprobs to the bit, same end.</summary>
+    public static void AssertSame(TokenEvent[] expected, TokenEvent[] actual)
+    {
+        Assert.Equal(expected.Select(e => (e.Token, e.Logprob, e.Finish)), actual.Select(e => (e.Token, e.Logprob, e.Finish)));
+        for (int i = 0; i < expected.Length; i++) Assert.Equal(expected[i].TopLogprobs, actual[i].TopLogprobs);
+    }
+
+    /// <summary>Reads an answer that ends at its length.</summary>
+    public static async Task<TokenEvent[]> EventsAsync(Generation generation)
+    {
+        List<TokenEvent> events = [];
+        while (await generation.WaitToReadAsync())
+            while (generation.TryRead(out TokenEvent e)) events.Add(e);
+        Assert.Equal(FinishReason.Length, events[^1].Finish);
+        return [.. events];
+    }
+
     public void Dispose()
     {
         Engine.Dispose();
         _runner.Dispose();
+        _drafter?.Dispose();
     }
 }
