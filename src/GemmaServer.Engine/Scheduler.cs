@@ -151,7 +151,8 @@ internal sealed partial class Scheduler
             hashes.Extend(sequence.Tokens[..sequence.Computed]);
             _blocks.AddToCache(hashes, sequence.Blocks!, shown, sequence.Computed, sequence.PromptLength);
             sequence.Shown = sequence.Computed;
-            if (shown < sequence.PromptLength) _blocks.KeepWindows(hashes, sequence.CacheBoundary, Math.Min(sequence.PromptLength, sequence.Computed));
+            if (shown < sequence.CacheBoundary && sequence.CacheBoundary <= sequence.Computed) _blocks.KeepWindows(hashes, sequence.CacheBoundary, sequence.CacheBoundary);
+            if (shown < sequence.PromptLength && sequence.PromptLength <= sequence.Computed) _blocks.KeepWindows(hashes, sequence.CacheBoundary, sequence.PromptLength);
         }
         sequence.PagesHeld -= _blocks.ReleaseLeftWindow(sequence.Blocks!, sequence.Computed);
     }

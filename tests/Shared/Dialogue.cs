@@ -37,6 +37,9 @@ internal sealed class Dialogue(Tokenizer tokenizer, TemplateFlavour flavour, boo
     /// <summary>Prompts of a dialogue.</summary>
     public const int Requests = 6;
 
+    /// <summary>Tokens before a kept place that may come back changed, at most: blanks, or a call's arguments in another order.</summary>
+    public const int MostChanged = 64;
+
     // Each longer than the cache's slack, so that no kept place lies near another by chance.
     private const string Thought = "The user asks this, so I look at what I know, weigh one thing and another, leave out what does not matter, and then say it in a few words.";
     private const string Said = "It is sunny there, and will be; take a hat with you, and come back before the evening, when the wind turns and it gets cold by the sea.";

@@ -34,9 +34,6 @@ internal sealed class Conversation
         _insertAt = _turns[0].Boundary - 4;
     }
 
-    /// <summary>Longest thought and answer of a turn together, and shortest.</summary>
-    public (int Shortest, int Longest) Answers => (_turns.Min(t => t.Answer.Length), _turns.Max(t => t.Answer.Length));
-
     /// <summary>The turns with a first question that is <paramref name="more"/> tokens longer.</summary>
     public Turn[] WithLongerQuestion(int more, int seed)
     {
@@ -48,25 +45,30 @@ internal sealed class Conversation
     public static int Common(Turn[] turns, int turn) => turns[turn].Prompt.AsSpan().CommonPrefixLength([.. turns[turn - 1].Prompt, .. turns[turn - 1].Answer]);
 
     /// <summary>
-    /// Pages that a conversation needs in order to go on after any of its turns: the global ones, and of each sliding group those
-    /// from the lowest kept place's window to the turn's end.
+    /// The last turn that passed the place where a turn goes on: the one before, or an earlier one where thoughts of several
+    /// turns are dropped at once.
     /// </summary>
-    public static int PagesToGoOn(KvCachePlan plan, Turn[] turns)
+    public static int LastPassed(Turn[] turns, int turn)
     {
-        int most = 0;
-        for (int i = 1; i < turns.Length; i++)
-        {
-            int pages = 0, low = Math.Min(Common(turns, i), turns[i].Boundary);
-            foreach (KvGroup g in plan.Groups) pages += PagesBetween(g, low, turns[i].End);
-            most = Math.Max(most, pages);
-        }
-        return most;
+        int passed = turn - 1;
+        while (passed > 0 && turns[passed].Boundary > Common(turns, turn) + Dialogue.MostChanged) passed--;
+        return passed;
     }
 
-    /// <summary>Pages that an answer leaves whose kept places lie between two positions.</summary>
-    public static int PagesBetween(KvGroup g, int low, int end)
+    /// <summary>
+    /// Pages of a group that turns of a conversation leave where it may go on, from one turn to another: all of the global one, those
+    /// of a sliding one from the window before the first turn's boundary on. What a later prompt drops again is among them.
+    /// </summary>
+    public static int Pages(KvGroup g, Turn[] turns, int from, int to, int block)
     {
-        int first = g.Window == 0 ? 0 : Math.Max(0, low - g.Window / 8 - 2 * g.TokensPerPage - g.Window + 1) / g.TokensPerPage;
-        return (end + g.TokensPerPage - 1) / g.TokensPerPage - first;
+        int pages = PagesBetween(g, WindowStart(g, turns[from].Boundary, block), turns[from].End);
+        for (int i = from + 1; i <= to; i++) pages += PagesBetween(g, Common(turns, i) / block * block, turns[i].End);
+        return pages;
     }
+
+    /// <summary>Pages of a group that hold positions from <paramref name="start"/> to <paramref name="end"/>.</summary>
+    public static int PagesBetween(KvGroup g, int start, int end) => (end + g.TokensPerPage - 1) / g.TokensPerPage - start / g.TokensPerPage;
+
+    /// <summary>The first position that is needed to go on at a place or an eighth of the window before it, in whole blocks.</summary>
+    public static int WindowStart(KvGroup g, int place, int block) => g.Window == 0 ? 0 : Math.Max(0, (place - g.Window / 8) / block * block - g.Window + 1);
 }

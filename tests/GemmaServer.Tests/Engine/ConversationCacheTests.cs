@@ -3,7 +3,6 @@ using GemmaServer.Engine;
 using GemmaServer.Model;
 using GemmaServer.Tests.Model;
 using GemmaServer.Text;
-using Xunit.Abstractions;
 
 namespace GemmaServer.Tests.Engine;
 
@@ -13,14 +12,13 @@ namespace GemmaServer.Tests.Engine;
 /// and go: as long as it all fits.
 /// </summary>
 /// <remarks>
-/// The pool is counted on paper: what every conversation in play needs in order to go on, the same for the latest stranger, and the
-/// pages that one prefill passes through. It was full before the first turn, and each turn evicts, so every page
-/// that is kept is kept for a reason.
+/// "Fits" is counted on paper: all that the conversations in play and their strangers leave where a conversation may go on, and the
+/// pages that one prefill passes through. The pool was full before the first turn, and every turn evicts.
 /// </remarks>
-public sealed class ConversationCacheTests(ITestOutputHelper output)
+public sealed class ConversationCacheTests
 {
     private const int Together = 4;         // conversations in one pool
-    private const int FirstQuestion = 3000;
+    private const int FirstQuestion = 3500;
     private const int Chunk = 512;
     private const int StrangerLength = 1500;
     private const int StrangerAnswer = 40;
@@ -39,7 +37,7 @@ public sealed class ConversationCacheTests(ITestOutputHelper output)
     {
         KvCachePlan e2b = new(
             [new KvGroup([3], 0, 16, 64), .. Enumerable.Range(0, 4).Select(g => new KvGroup([g == 3 ? 4 : g], 512, 32, 32))], 1024, 0, KvCacheType.F32);
-        Play(e2b, new Conversation(Tokenizer, flavour, thinking, style, sendsReasoningBack), block: 32);
+        Play(e2b, new Conversation(Tokenizer, flavour, thinking, style, sendsReasoningBack), block: 32, count: 32, asynchronous: (int)style % 2 == 1);
     }
 
     /// <summary>Five sliding groups with a window of 1,024, where a window is nine times the global pages of a conversation.</summary>
@@ -48,78 +46,83 @@ public sealed class ConversationCacheTests(ITestOutputHelper output)
     {
         KvCachePlan plan = KvCachePlanner.Plan(CheckpointsPublishedSizesTests.Published("12B"), KvCacheType.F16, 16);
         Assert.Equal([16, 16, 16, 16, 16, 96], plan.Groups.Select(g => g.TokensPerPage).Order());
-        Play(plan, new Conversation(Tokenizer, TemplateFlavour.Large, thinking: true, DialogueStyle.Text, sendsReasoningBack: false), block: 96);
+        Play(plan, new Conversation(Tokenizer, TemplateFlavour.Large, thinking: true, DialogueStyle.Text, sendsReasoningBack: false), block: 96, count: 24, asynchronous: true);
     }
 
     private static Tokenizer Tokenizer => GoldenVocabulary.All[0].FromJson;
 
-    /// <summary>A conversation for each place of the common prefix in a block, some at a time in one pool.</summary>
-    private void Play(KvCachePlan plan, Conversation conversation, int block)
+    /// <summary>A conversation for each of so many places of the common prefix in a block, some at a time, and all in one engine.</summary>
+    private static void Play(KvCachePlan plan, Conversation conversation, int block, int count, bool asynchronous)
     {
+        Turn[][] all = [.. Enumerable.Range(0, count).Select(i => conversation.WithLongerQuestion(FirstQuestion + i * (block / count), seed: i))];
+        using Party party = new(plan, all[^1], block, asynchronous, Tokenizer);
         HashSet<int>[] places = [.. Enumerable.Range(0, Dialogue.Requests).Select(_ => new HashSet<int>())];
-        long evicted = 0;
-        int pages = 0;
-        for (int first = 0; first < block / Together; first++)
-        {
-            Turn[][] all = [.. Enumerable.Range(0, Together).Select(i => conversation.WithLongerQuestion(FirstQuestion + first + i * block / Together, seed: 100 * first + i))];
-            Party party = new(plan, all, asynchronous: first % 2 == 1, Tokenizer);
-            evicted += party.Play(places, block);
-            pages = party.Pages;
-        }
-        Assert.All(places.Skip(1), p => Assert.Equal(block, p.Count));
-        output.WriteLine($"answers of {conversation.Answers.Shortest} to {conversation.Answers.Longest} tokens, {pages} pages, {evicted} evicted");
+        for (int first = 0; first < count / Together; first++) party.Play([.. all.Where((_, i) => i % (count / Together) == first)], places);
+        Assert.All(places.Skip(1), p => Assert.Equal(count, p.Count));
     }
 
     /// <summary>Conversations that take turns in one engine, a stranger after each round.</summary>
-    private sealed class Party
+    private sealed class Party : IDisposable
     {
         private readonly EngineHarness _engine;
-        private readonly Turn[][] _all;
         private readonly int[] _stops;
+        private readonly int _block;
         private int _strangers;
 
-        public Party(KvCachePlan plan, Turn[][] all, bool asynchronous, Tokenizer tokenizer)
+        public Party(KvCachePlan plan, Turn[] longest, int block, bool asynchronous, Tokenizer tokenizer)
         {
-            _all = all;
+            _block = block;
             _stops = [tokenizer.TokenId("<turn|>")!.Value, tokenizer.TokenId("<|tool_response>")!.Value];
-            Pages = all.Sum(turns => Conversation.PagesToGoOn(plan, turns));
+            int pages = 0;
+            for (int turn = 1; turn < longest.Length; turn++) pages = Math.Max(pages, PagesSince(plan, longest, Conversation.LastPassed(longest, turn), turn));
+            _engine = new EngineHarness(asynchronous, maxLength: longest.Max(t => t.End) + 1, maxBatchTokens: Chunk, plan: plan with { PageCount = pages });
+            while (Evictions == 0) AskStranger();   // no page is free when it begins
+        }
+
+        /// <summary>
+        /// Pages that are enough for what everybody leaves from one turn to another, with windows in half of them at most, and for
+        /// those that each prefill passes through.
+        /// </summary>
+        private int PagesSince(KvCachePlan plan, Turn[] turns, int from, int to)
+        {
+            int pages = 0, windows = 0, passing = 0;
             foreach (KvGroup g in plan.Groups)
             {
-                Pages += Conversation.PagesBetween(g, StrangerLength - 5, StrangerLength + StrangerAnswer);
-                if (g.Window > 0) Pages += Chunk / g.TokensPerPage + 1;
+                int left = Together * Conversation.Pages(g, turns, from, to, _block)
+                    + (to - from) * Conversation.PagesBetween(g, Conversation.WindowStart(g, StrangerLength - 5, _block), StrangerLength + StrangerAnswer);
+                pages += left;
+                if (g.Window == 0) continue;
+                windows += left;
+                passing += Chunk / g.TokensPerPage + 1;
             }
-            int longest = all.Max(turns => turns.Max(t => t.End)) + 1;
-            Pages = Math.Max(Pages, plan.PagesForSequence(longest, Chunk));
-            _engine = new EngineHarness(asynchronous, maxLength: longest, maxBatchTokens: Chunk, plan: plan with { PageCount = Pages });
+            return Math.Max(pages, 2 * windows) + (Together + 1) * passing;
         }
 
-        public int Pages { get; }
+        private long Evictions => _engine.Engine.Metrics.PrefixCacheEvictions;
 
-        /// <summary>Returns how many pages were evicted.</summary>
-        public long Play(HashSet<int>[] places, int block)
+        public void Play(Turn[][] all, HashSet<int>[] places)
         {
-            using EngineHarness engine = _engine;
-            while (engine.Engine.Metrics.PrefixCacheEvictions == 0) AskStranger();      // no page is free when it begins
             for (int turn = 0; turn < Dialogue.Requests; turn++)
             {
-                for (int i = 0; i < _all.Length; i++)
+                foreach (Turn[] turns in all)
                 {
-                    int cached = Ask(_all[i][turn]);
+                    int cached = Ask(turns[turn]);
                     if (turn == 0) continue;
-                    int common = Conversation.Common(_all[i], turn);
-                    places[turn].Add(common % block);
+                    int common = Conversation.Common(turns, turn);
+                    places[turn].Add(common % _block);
                     Assert.True(common > FirstQuestion, $"Turn {turn}: only {common} tokens in common.");
                     Assert.True(
-                        cached >= common / block * block,
-                        $"Turn {turn} with {_all[i][turn].Prompt.Length} tokens (generation prompt from {_all[i][turn].Boundary} on): {common} in common with the {_all[i][turn - 1].End} before, {cached} cached.");
+                        cached >= common / _block * _block,
+                        $"Turn {turn} with {turns[turn].Prompt.Length} tokens (generation prompt from {turns[turn].Boundary} on): {common} in common with the {turns[turn - 1].End} before, {cached} cached.");
                 }
-                long before = engine.Engine.Metrics.PrefixCacheEvictions;
+                long before = Evictions;
                 AskStranger();
-                Assert.True(engine.Engine.Metrics.PrefixCacheEvictions > before);
+                Assert.True(Evictions > before);
             }
-            Assert.Empty(engine.Errors);
-            return engine.Engine.Metrics.PrefixCacheEvictions;
+            Assert.Empty(_engine.Errors);
         }
+
+        public void Dispose() => _engine.Dispose();
 
         private int Ask(Turn turn)
         {
