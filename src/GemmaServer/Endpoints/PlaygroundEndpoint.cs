@@ -33,7 +33,9 @@ internal static class PlaygroundEndpoint
         bool isServed = !server.Options.DisablePlayground;
         string[] methods = [HttpMethods.Get, HttpMethods.Head];
         routes.MapMethods("/", methods, http => RootAsync(http, isServed));
-        if (isServed) routes.MapMethods(Folder + "{name}", methods, static http => FileAsync(http, (string)http.Request.RouteValues["name"]!));
+        if (!isServed) return;
+        // The page's references are relative, so it is at home in / only.
+        foreach (string name in Names.Where(static n => n != Page)) routes.MapMethods(Folder + name, methods, http => FileAsync(http, name));
     }
 
     private static Task RootAsync(HttpContext http, bool isServed)
@@ -48,11 +50,7 @@ internal static class PlaygroundEndpoint
 
     private static async Task FileAsync(HttpContext http, string name)
     {
-        if (!s_files.Value.TryGetValue(name, out PlaygroundFile? file))
-        {
-            await ApiError.UnknownUrl(http.Request.Method, http.Request.Path).WriteAsync(http);
-            return;
-        }
+        PlaygroundFile file = s_files.Value[name];
         HttpResponse response = http.Response;
         IHeaderDictionary headers = response.Headers;
         headers.ETag = file.Tag.ToString();
