@@ -180,6 +180,7 @@ public sealed class PageTests(PlaygroundBrowser browser)
         await Expect(page.Find("#settings")).ToBeHiddenAsync();
         await page.Find("#toggle-settings").ClickAsync();
         await Expect(page.Find("#settings")).ToBeVisibleAsync();
+        Assert.True((await page.Find("[name=system]").BoundingBoxAsync())!.Height > 50);
         await page.Page.Keyboard.PressAsync("Escape");
         await Expect(page.Find("#settings")).ToBeHiddenAsync();
         await Expect(page.Find("#toggle-settings")).ToBeFocusedAsync();

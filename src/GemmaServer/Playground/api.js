@@ -1,5 +1,7 @@
 // Talks to the server. Addresses are relative to the page, so that the playground works behind a path of a proxy.
 
+import { session } from './storage.js';
+
 const at = path => new URL(path, document.baseURI);
 
 /** What went wrong, in the members of OpenAI's error object, and the id under which the server logged it. */
@@ -18,8 +20,8 @@ export class ApiFailure extends Error {
 
 /** The API key lives as long as the tab and is never written to disk. */
 export const apiKey = {
-  get: () => sessionStorage.getItem('gemmaserver.key') ?? '',
-  set: key => key ? sessionStorage.setItem('gemmaserver.key', key) : sessionStorage.removeItem('gemmaserver.key'),
+  get: () => session.getItem('gemmaserver.key') ?? '',
+  set: key => key ? session.setItem('gemmaserver.key', key) : session.removeItem('gemmaserver.key'),
 };
 
 function headers(more = {}) {

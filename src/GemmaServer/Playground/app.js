@@ -1,13 +1,14 @@
 // Puts the page together: what the user does, and what follows from it.
 
 import { apiKey, listModels } from './api.js';
-import { announce, grow, h, icon } from './dom.js';
+import { announce, grow, h, icon, toast } from './dom.js';
 import { ExportDialog } from './export.js';
 import { MessageList, errorCard } from './messages.js';
 import { SettingsForm, initPanels, showChats } from './panels.js';
-import { SAMPLE_TOOL, requestOf } from './request.js';
+import { requestOf } from './request.js';
 import { deleteChat, listChats, newChat, saveChat, theme, titleOf } from './store.js';
 import { emptyAnswer, runTurn } from './turn.js';
+import { welcome } from './welcome.js';
 
 const $ = id => document.getElementById(id);
 for (const button of document.querySelectorAll('[data-icon]')) button.prepend(icon(button.dataset.icon));
@@ -30,7 +31,7 @@ function show() {
 
 function render() {
   list.show(chat, running?.message ?? null);
-  if (chat.messages.length === 0) $('messages').append(welcome());
+  if (chat.messages.length === 0) $('messages').append(welcome($('model').value, start));
   showChats(listChats(), chat.id, { open: openChat, remove });
   document.title = chat.messages.length > 0 ? `${chat.title} · GemmaServer` : 'GemmaServer playground';
 }
@@ -70,6 +71,12 @@ function send() {
   if (running || !text.trim()) return;
   $('prompt').value = '';
   grow($('prompt'));
+  ask(text);
+}
+
+/** Begins with one of the ideas. */
+function start(text, settings) {
+  settingsForm.change(settings);
   ask(text);
 }
 
@@ -189,36 +196,6 @@ async function loadModels() {
     $('notice').hidden = false;
     if (failure.status !== 401) setTimeout(loadModels, 1000 * Math.min(failure.retryAfter ?? 3, 5));
   }
-}
-
-// ---- an empty conversation
-
-function welcome() {
-  const idea = (title, text, settings = {}) => h('button', {
-    type: 'button',
-    class: 'idea',
-    onclick: () => {
-      settingsForm.change(settings);
-      ask(text);
-    },
-  }, h('strong', {}, title), h('span', {}, text));
-  return h('section', { class: 'welcome' },
-    h('h1', {}, 'What shall we try?'),
-    h('p', {}, $('model').value ? `You are talking to ${$('model').value}.` : 'Waiting for the server.'),
-    h('div', { class: 'ideas' },
-      idea('Ask', 'What is the capital of France?'),
-      idea('Let it think', 'What is 17 plus 25?', { thinking: true }),
-      idea('Let it call a tool', 'What is the weather in Oslo?', { tools: SAMPLE_TOOL }),
-      idea('Meet it', 'Hi, who are you?')));
-}
-
-function toast(text, action, onAction) {
-  const box = $('toast');
-  clearTimeout(toast.timer);
-  const hide = () => { box.hidden = true; };
-  box.replaceChildren(h('span', {}, text), ...(action ? [h('button', { type: 'button', class: 'link', onclick: () => { hide(); onAction(); } }, action)] : []));
-  box.hidden = false;
-  toast.timer = setTimeout(hide, 8000);
 }
 
 // ---- light and dark

@@ -82,8 +82,29 @@ export function announce(text) {
   document.getElementById('status').textContent = text;
 }
 
-/** Lets a textarea grow with its text. */
+/** Shows a line for a while, with something that can be done about it. */
+export function toast(text, action, onAction) {
+  const box = document.getElementById('toast');
+  const hide = () => { box.hidden = true; };
+  clearTimeout(toast.timer);
+  toast.timer = setTimeout(hide, 8000);
+  box.replaceChildren(h('span', {}, text));
+  if (action) {
+    box.append(h('button', {
+      type: 'button',
+      class: 'link',
+      onclick: () => {
+        hide();
+        onAction();
+      },
+    }, action));
+  }
+  box.hidden = false;
+}
+
+/** Lets a textarea grow with its text. One that is not shown has no height to measure. */
 export function grow(area) {
   area.style.height = 'auto';
+  if (area.offsetHeight === 0) return;
   area.style.height = `${area.scrollHeight + area.offsetHeight - area.clientHeight}px`;
 }

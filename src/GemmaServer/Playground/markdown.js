@@ -8,7 +8,6 @@ const HEADING = /^ {0,3}(#{1,6})\s(.*)$/;
 const RULE = /^ {0,3}([-*_])(\s*\1){2,}\s*$/;
 const ITEM = /^(\s*)([-*+]|\d{1,9}[.)])(\s+|$)(.*)$/;
 const QUOTE = /^ {0,3}> ?/;
-const TABLE_RULE = /^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$/;
 const MAX_DEPTH = 6;
 
 /** Shows the text in the element. Blocks that did not change keep their nodes, so a stream costs only its last block. */
@@ -62,8 +61,10 @@ function endOf(lines, i) {
 /** Whether a line ends the paragraph above it. */
 const begins = (lines, i) => FENCE.test(lines[i]) || HEADING.test(lines[i]) || RULE.test(lines[i]) || QUOTE.test(lines[i]) || /^\s{0,3}([-*+]|1[.)])\s+\S/.test(lines[i]) || isTable(lines, i);
 
-const isTable = (lines, i) => lines[i].includes('|') && i + 1 < lines.length && lines[i + 1].includes('-') && TABLE_RULE.test(lines[i + 1])
+const isTable = (lines, i) => lines[i].includes('|') && i + 1 < lines.length && lines[i + 1].includes('-') && isTableRule(lines[i + 1])
   && cells(lines[i]).length === cells(lines[i + 1]).length;
+
+const isTableRule = line => cells(line).every(cell => /^:?-+:?$/.test(cell));
 
 const closes = (line, fence) => line.trim().length >= fence.length && line.trim() === fence[0].repeat(line.trim().length);
 

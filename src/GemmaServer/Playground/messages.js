@@ -89,7 +89,7 @@ class AnswerView {
     this.error = h('div', { class: 'error-slot' });
     this.stats = h('span', { class: 'stats' });
     this.again = iconButton('again', 'Regenerate', () => list.actions.regenerate(message), { class: 'icon-button again' });
-    this.bar = h('div', { class: 'actions' }, copyButton('Copy answer', () => message.content || message.reasoning), this.again, this.stats);
+    this.bar = h('div', { class: 'actions' }, copyButton('Copy answer', () => message.content || message.toolCalls.map(c => `${c.name}(${c.args})`).join('\n') || message.reasoning), this.again, this.stats);
     this.element = h('article', { class: 'message answer', 'aria-label': 'Model' },
       this.thought, this.content, this.tools, this.waiting, this.error, this.bar);
     this.update();

@@ -15,6 +15,7 @@ export function initPanels() {
     $(id).classList.toggle('open', open);
     $(id).classList.toggle('closed', !open);
     $(id).inert = !open;
+    if (open) $(id).querySelectorAll('textarea').forEach(grow);
     $(`toggle-${id}`).setAttribute('aria-expanded', String(open));
     $('shade').hidden = !['chats', 'settings'].some(other => lies(other) && $(other).classList.contains('open'));
   };

@@ -1,5 +1,7 @@
 // What stays in this browser: conversations (bounded), the settings of the last one, the theme.
 
+import { local } from './storage.js';
+
 const PREFIX = 'gemmaserver.chat.';
 const SETTINGS = 'gemmaserver.settings';
 const THEME = 'gemmaserver.theme';
@@ -18,7 +20,7 @@ export function newChat() {
 /** All conversations, newest first. Each has an entry of its own, so two tabs do not overwrite each other's. */
 export function listChats() {
   const chats = [];
-  for (const key of Object.keys(localStorage)) {
+  for (const key of Object.keys(local)) {
     const chat = key.startsWith(PREFIX) ? read(key) : null;
     if (chat?.id && Array.isArray(chat.messages)) chats.push({ ...chat, settings: { ...DEFAULT_SETTINGS, ...chat.settings } });
   }
@@ -33,12 +35,12 @@ export function saveChat(chat) {
   const others = listChats().filter(other => other.id !== chat.id);
   let room = MAX_CHARACTERS - text.length;
   others.forEach((other, i) => {
-    room -= localStorage.getItem(PREFIX + other.id)?.length ?? 0;
+    room -= local.getItem(PREFIX + other.id)?.length ?? 0;
     if (i >= MAX_CHATS - 1 || room < 0) deleteChat(other.id);
   });
   for (;;) {
     try {
-      localStorage.setItem(PREFIX + chat.id, text);
+      local.setItem(PREFIX + chat.id, text);
       return true;
     } catch {
       const oldest = others.pop();
@@ -48,7 +50,7 @@ export function saveChat(chat) {
   }
 }
 
-export const deleteChat = id => localStorage.removeItem(PREFIX + id);
+export const deleteChat = id => local.removeItem(PREFIX + id);
 
 /** A conversation's name is how it began. */
 export const titleOf = text => text.trim().replace(/\s+/g, ' ').slice(0, 60) || 'New chat';
@@ -68,7 +70,7 @@ const newId = () => Array.from(crypto.getRandomValues(new Uint32Array(3)), n => 
 
 function read(key) {
   try {
-    return JSON.parse(localStorage.getItem(key));
+    return JSON.parse(local.getItem(key));
   } catch {
     return null;
   }
@@ -76,7 +78,7 @@ function read(key) {
 
 function write(key, value, format = JSON.stringify) {
   try {
-    localStorage.setItem(key, format(value));
+    local.setItem(key, format(value));
   } catch {
     // A full or blocked storage costs only the memory of it.
   }

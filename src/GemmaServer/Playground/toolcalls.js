@@ -43,7 +43,9 @@ function resultForm(call, give) {
   return form;
 }
 
-/** Arguments with line breaks, where they are JSON; numbers stay as the model wrote them. */
+const SHORT_LIST = /\[(?:[^[\]{}"]|"(?:[^"\\]|\\.)*")*\]/y;
+
+/** Arguments with line breaks, where they are JSON; numbers stay as the model wrote them. Short lists stay on their line. */
 export function pretty(json) {
   try {
     JSON.parse(json);
@@ -52,32 +54,25 @@ export function pretty(json) {
   }
   let out = '';
   let depth = 0;
-  let inString = false;
+  let listEnd = -1;      // where the short list that is open ends
   const line = () => `\n${'  '.repeat(depth)}`;
-  for (let i = 0; i < json.length; i++) {
-    const c = json[i];
-    if (inString) {
-      out += c === '\\' ? c + json[++i] : c;
-      inString = c !== '"';
-    } else if (c === '"') {
-      out += c;
-      inString = true;
-    } else if (c === '{' || c === '[') {
-      const closing = c === '{' ? '}' : ']';
-      const rest = json.slice(i + 1, i + 1000).trimStart();
-      if (rest[0] === closing) {
-        out += c + closing;
-        i = json.indexOf(closing, i + 1);
-      } else {
-        depth++;
-        out += c + line();
-      }
-    } else if (c === '}' || c === ']') {
+  for (const token of json.matchAll(/"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+/g)) {
+    const text = token[0];
+    const next = json.slice(token.index + 1, token.index + 100).trimStart()[0];
+    if (text === '[') {
+      SHORT_LIST.lastIndex = token.index;
+      const list = SHORT_LIST.exec(json);
+      if (list && list[0].length <= 60) listEnd = SHORT_LIST.lastIndex;
+    }
+    const isInline = token.index < listEnd;
+    if (text === '{' || (text === '[' && !isInline)) {
+      depth++;
+      out += text + (next === '}' || next === ']' ? '' : line());
+    } else if (text === '}' || (text === ']' && !isInline)) {
       depth--;
-      out += line() + c;
-    } else if (c === ',') out += c + line();
-    else if (c === ':') out += ': ';
-    else if (!/\s/.test(c)) out += c;
+      out += (/[{[]$/.test(out) ? '' : line()) + text;
+    } else if (text === ',') out += isInline ? ', ' : text + line();
+    else out += text === ':' ? ': ' : text;
   }
   return out;
 }

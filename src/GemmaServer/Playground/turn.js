@@ -50,8 +50,8 @@ function apply(message, choice, timing, now) {
   if (choice.finish_reason) message.finish = choice.finish_reason;
 }
 
-/** Tokens per second after the first one; null while there is nothing to divide. */
+/** Tokens per second after the first one; null where they came in one piece, since then there is nothing to divide by. */
 export function rateOf({ usage, timing }) {
   const span = timing.last - timing.first;
-  return usage && usage.completion_tokens > 1 && span > 0 ? (usage.completion_tokens - 1) / span : null;
+  return usage && usage.completion_tokens > 1 && span > 0.02 ? (usage.completion_tokens - 1) / span : null;
 }
