@@ -35,7 +35,7 @@ internal static class PlaygroundEndpoint
         routes.MapMethods("/", methods, http => RootAsync(http, isServed));
         if (!isServed) return;
         // The page's references are relative, so it is at home in / only.
-        foreach (string name in Names.Where(static n => n != Page)) routes.MapMethods(Folder + name, methods, http => FileAsync(http, name));
+        foreach (string name in Names.Where(static n => n != Page)) routes.MapMethods(Folder + name, methods, http => FileAsync(http, name)).ExcludeFromDescription();
     }
 
     private static Task RootAsync(HttpContext http, bool isServed)
