@@ -304,7 +304,7 @@ internal static class BadInputs
     private static IEnumerable<BadInput> Routes()
     {
         yield return At("/v1/foo", "{}", 404, "unknown_url", null);
-        yield return At("/", "{}", 404, "unknown_url", null);
+        yield return At("/", "{}", 405, "method_not_supported", null);
         yield return At("/v1/chat/completions/x", "{}", 404, "unknown_url", null);
         yield return At("/v1/models", "{}", 405, "method_not_supported", null);
         yield return At("/health", "{}", 405, "method_not_supported", null);
