@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Numerics;
 
 namespace GemmaServer.Text;
@@ -38,8 +39,8 @@ internal static class NumberGrammar
     public static GrammarNode Write(NumberBranch number, SchemaBudget budget, string path)
     {
         if (number is { Low: null, High: null, Step: null }) return _free;
-        if (IsFar(number.High, number.Low)) number = number with { High = null, IsHighOpen = false };
-        if (IsFar(number.Low, number.High)) number = number with { Low = null, IsLowOpen = false };
+        if (number.High?.Sign > 0 && IsFar(number.High, number.Low)) number = number with { High = null, IsHighOpen = false };
+        if (number.Low?.Sign < 0 && IsFar(number.Low, number.High)) number = number with { Low = null, IsLowOpen = false };
         if (number.Step is null)
         {
             (DecimalNumber least, DecimalNumber most) = Limits(number, 0);
@@ -118,5 +119,5 @@ internal static class NumberGrammar
         return new(rounded, isOpen && rounded.ToDouble() == bound.ToDouble(), places);
     }
 
-    private static int WholeDigits(DecimalNumber number) => BigInteger.Abs(number.Abs.Floor(0)).ToString(System.Globalization.CultureInfo.InvariantCulture).Length;
+    private static int WholeDigits(DecimalNumber number) => BigInteger.Abs(number.Floor(0)).ToString(CultureInfo.InvariantCulture).Length;
 }
