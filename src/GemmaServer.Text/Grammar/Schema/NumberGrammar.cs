@@ -12,6 +12,9 @@ internal static class NumberGrammar
     /// <summary>As many decimal digits as every double keeps apart.</summary>
     private const int SafeDigits = 15;
 
+    /// <summary>Digits without bounds when the step has a fraction: beyond, validators that divide doubles find remainders.</summary>
+    private const int DivisibleDigits = 9;
+
     private static readonly DecimalNumber _one = new(1, 0);
 
     private static readonly GrammarNode _free = GrammarParts.Seq(
@@ -101,7 +104,7 @@ internal static class NumberGrammar
     /// <summary>Where a bound is missing, as far as 15 digits reach, or one digit more than the other bound or the step has.</summary>
     private static (DecimalNumber Low, DecimalNumber High) Limits(NumberBranch number, int places)
     {
-        int digits = Math.Max(1, SafeDigits - places);
+        int digits = places == 0 ? SafeDigits : Math.Max(1, DivisibleDigits - places);
         foreach (DecimalNumber? bound in (ReadOnlySpan<DecimalNumber?>)[number.Low, number.High, number.Step])
             if (bound is { } b) digits = Math.Max(digits, WholeDigits(b) + 1);
         BigInteger limit = BigInteger.Pow(10, digits) - 1;

@@ -31,12 +31,13 @@ public class SchemaRandomTests
     {
         StringBuilder lines = new();
         int count = 0;
-        foreach ((string schema, string value) in Values(1000, 500).Where(v => v.Value.Length > 0))
+        foreach ((string schema, string value) in Values(1000, 200).Where(v => v.Value.Length > 0))
         {
             lines.AppendLine(JsonSerializer.Serialize(new { schema = SchemaCase.Parse(schema), instance = value }));
             count++;
         }
-        Assert.Equal($"{count} validated", (await Npm.RunAsync("validate.mjs", lines.ToString())).Trim());
+        string answer = (await Npm.RunAsync("validate.mjs", lines.ToString())).Trim();
+        Assert.True(answer == $"{count} validated", answer);
     }
 
     /// <summary>Texts that walks through the grammars of random schemas gave, in both spellings, as JSON; empty where a walk got stuck.</summary>

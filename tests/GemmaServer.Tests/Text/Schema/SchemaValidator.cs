@@ -81,7 +81,7 @@ internal sealed class SchemaValidator(JsonElement root)
     {
         "minLength" => value.EnumerateRunes().Count() >= argument.GetDouble(),
         "maxLength" => value.EnumerateRunes().Count() <= argument.GetDouble(),
-        "pattern" => Regex.IsMatch(value, argument.GetString()!, RegexOptions.CultureInvariant),
+        "pattern" => Regex.IsMatch(Units(value), argument.GetString()!, RegexOptions.CultureInvariant),
         "format" => argument.GetString() switch
         {
             "date" => DateOnly.TryParseExact(value, "yyyy-MM-dd", CultureInfo.InvariantCulture, DateTimeStyles.None, out _),
@@ -95,6 +95,9 @@ internal sealed class SchemaValidator(JsonElement root)
         },
         _ => true,
     };
+
+    /// <summary>One UTF-16 unit for each code point, since .NET's expressions count units.</summary>
+    private static string Units(string text) => string.Concat(text.EnumerateRunes().Select(r => r.IsBmp ? (char)r.Value : '\uE000'));
 
     private bool ArrayHolds(JsonElement schema, string keyword, JsonElement argument, List<JsonElement> items)
     {
