@@ -8,10 +8,11 @@ namespace GemmaServer;
 /// <param name="CompileMs">To compile it when its sets of characters are known to the vocabulary.</param>
 /// <param name="FirstUs">The first mask.</param>
 /// <param name="TokenUs">Mask and push, sorted: every token of every answer, from the first on.</param>
+/// <param name="FreshUs">The same where each answer has a grammar compiled anew, so that hardly a state was met before; sorted.</param>
 /// <param name="States">Of the automaton.</param>
 /// <param name="CachedBytes">Found out while answering.</param>
 /// <param name="Finished">Share of answers that came to their end.</param>
-internal sealed record GrammarResult(string Name, double CompileMs, double FirstUs, double[] TokenUs, int States, long CachedBytes, double Finished);
+internal sealed record GrammarResult(string Name, double CompileMs, double FirstUs, double[] TokenUs, double[] FreshUs, int States, long CachedBytes, double Finished);
 
 /// <summary>
 /// Answers grammars with random tokens and measures mask and push of each. In one of six places a token that closes something is
@@ -19,7 +20,7 @@ internal sealed record GrammarResult(string Name, double CompileMs, double First
 /// </summary>
 internal sealed class GrammarBench(GrammarVocabulary vocabulary, TokenTrie trie, int answers, int maxTokens)
 {
-    private const int TurnEnd = 106;
+    private const int TurnEnd = 106, FreshAnswers = 20;
 
     private readonly int[] _closing =
     [
@@ -32,7 +33,10 @@ internal sealed class GrammarBench(GrammarVocabulary vocabulary, TokenTrie trie,
     {
         GrammarNode answer = GrammarNode.Sequence(node, GrammarNode.Token(TurnEnd));
         Run(name, answer, Math.Min(answers, 5), seed: 1);   // compiles the code and the sets of characters
-        return Run(name, answer, answers, seed: 2);
+        List<double> fresh = [];
+        for (int i = 0; i < Math.Min(answers, FreshAnswers); i++) fresh.AddRange(Run(name, answer, 1, seed: 3 + i).TokenUs);
+        fresh.Sort();
+        return Run(name, answer, answers, seed: 2) with { FreshUs = [.. fresh] };
     }
 
     private GrammarResult Run(string name, GrammarNode answer, int count, int seed)
@@ -61,7 +65,7 @@ internal sealed class GrammarBench(GrammarVocabulary vocabulary, TokenTrie trie,
             if (matcher.IsFinished) finished++;
         }
         times.Sort();
-        return new GrammarResult(name, compileMs, firstUs, [.. times], grammar.AutomatonStates, grammar.CachedBytes, (double)finished / count);
+        return new GrammarResult(name, compileMs, firstUs, [.. times], [], grammar.AutomatonStates, grammar.CachedBytes, (double)finished / count);
     }
 
     private int Choose(ulong[] mask, Random random)
