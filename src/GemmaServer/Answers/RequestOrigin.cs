@@ -24,6 +24,9 @@ internal readonly record struct RequestOrigin(string? Client, TimeSpan? Timeout,
     /// <summary>Remembers whose key was shown, by a name that is no secret.</summary>
     public static void SetKeyName(HttpContext http, string name) => http.Items[s_keyName] = name;
 
+    /// <summary>Whose a stored response is: the key and the tenant together, so that neither stands for the other.</summary>
+    public static string OwnerOf(HttpContext http) => $"{http.Items[s_keyName]}\n{http.Request.Headers[FairnessHeader]}";
+
     /// <summary>Reads the headers, or says what is wrong with them.</summary>
     public static ApiError? Read(HttpContext http, ServerOptions options, out RequestOrigin origin)
     {
