@@ -19,47 +19,47 @@ internal sealed class ResponseEvents(SseStream stream, Tokenizer tokenizer, bool
     }
 
     /// <summary>An item begins.</summary>
-    public void Added(ResponseItem item, int place)
+    public void Added(OutputItem item, int place)
     {
         Item("response.output_item.added"u8, item, place);
-        if (item.Kind != ResponseItemKind.Call) Part("response.content_part.added"u8, item, place);
+        if (item.Kind != OutputItemKind.Call) Part("response.content_part.added"u8, item, place);
     }
 
     /// <summary>More of an item.</summary>
-    public void Delta(ResponseItem item, int place, string text, IReadOnlyList<TokenEvent> logprobs)
+    public void Delta(OutputItem item, int place, string text, IReadOnlyList<TokenEvent> logprobs)
     {
         Utf8JsonWriter json = Begin(
             item.Kind switch
             {
-                ResponseItemKind.Reasoning => "response.reasoning_text.delta"u8,
-                ResponseItemKind.Message => "response.output_text.delta"u8,
+                OutputItemKind.Reasoning => "response.reasoning_text.delta"u8,
+                OutputItemKind.Message => "response.output_text.delta"u8,
                 _ => "response.function_call_arguments.delta"u8,
             }, item, place);
         json.WriteString("delta"u8, text);
-        if (item.Kind == ResponseItemKind.Message) WriteLogprobs(json, logprobs);
+        if (item.Kind == OutputItemKind.Message) WriteLogprobs(json, logprobs);
         End();
     }
 
     /// <summary>An item is over.</summary>
-    public void Done(ResponseItem item, int place)
+    public void Done(OutputItem item, int place)
     {
-        if (item.Kind == ResponseItemKind.Call)
+        if (item.Kind == OutputItemKind.Call)
         {
             // Who runs functions waits for this one: arguments that were cut are not done.
-            if (item.Status == ResponseItemStatus.Completed) ArgumentsDone(item, place);
+            if (item.Status == OutputItemStatus.Completed) ArgumentsDone(item, place);
         }
         else
         {
-            Utf8JsonWriter json = Begin(item.Kind == ResponseItemKind.Reasoning ? "response.reasoning_text.done"u8 : "response.output_text.done"u8, item, place);
+            Utf8JsonWriter json = Begin(item.Kind == OutputItemKind.Reasoning ? "response.reasoning_text.done"u8 : "response.output_text.done"u8, item, place);
             json.WriteString("text"u8, item.Text.ToString());
-            if (item.Kind == ResponseItemKind.Message) WriteLogprobs(json, item.Logprobs);
+            if (item.Kind == OutputItemKind.Message) WriteLogprobs(json, item.Logprobs);
             End();
             Part("response.content_part.done"u8, item, place);
         }
         Item("response.output_item.done"u8, item, place);
     }
 
-    private void ArgumentsDone(ResponseItem item, int place)
+    private void ArgumentsDone(OutputItem item, int place)
     {
         Utf8JsonWriter json = Begin("response.function_call_arguments.done"u8, item, place);
         json.WriteString("name"u8, item.Name);
@@ -67,7 +67,7 @@ internal sealed class ResponseEvents(SseStream stream, Tokenizer tokenizer, bool
         End();
     }
 
-    private void Item(ReadOnlySpan<byte> type, ResponseItem item, int place)
+    private void Item(ReadOnlySpan<byte> type, OutputItem item, int place)
     {
         Utf8JsonWriter json = Begin(type);
         json.WriteNumber("output_index"u8, place);
@@ -76,7 +76,7 @@ internal sealed class ResponseEvents(SseStream stream, Tokenizer tokenizer, bool
         End();
     }
 
-    private void Part(ReadOnlySpan<byte> type, ResponseItem item, int place)
+    private void Part(ReadOnlySpan<byte> type, OutputItem item, int place)
     {
         Utf8JsonWriter json = Begin(type, item, place);
         json.WritePropertyName("part"u8);
@@ -91,12 +91,12 @@ internal sealed class ResponseEvents(SseStream stream, Tokenizer tokenizer, bool
     }
 
     /// <summary>Opens an event about an item, or about the one part that it has.</summary>
-    private Utf8JsonWriter Begin(ReadOnlySpan<byte> type, ResponseItem item, int place)
+    private Utf8JsonWriter Begin(ReadOnlySpan<byte> type, OutputItem item, int place)
     {
         Utf8JsonWriter json = Begin(type);
         json.WriteString("item_id"u8, item.Id);
         json.WriteNumber("output_index"u8, place);
-        if (item.Kind != ResponseItemKind.Call) json.WriteNumber("content_index"u8, 0);
+        if (item.Kind != OutputItemKind.Call) json.WriteNumber("content_index"u8, 0);
         return json;
     }
 

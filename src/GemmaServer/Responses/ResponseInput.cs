@@ -16,6 +16,7 @@ internal sealed class ResponseInput
     private readonly Dictionary<string, ConversationTurn> _openCalls = new(StringComparer.Ordinal);
     private readonly ArrayBufferWriter<byte> _items = new(1024);
     private readonly ResponseInputItems _writer;
+    private readonly ItemMembers _members;
     private ConversationTurn? _assistant;
     private bool _isReplay;
 
@@ -25,6 +26,7 @@ internal sealed class ResponseInput
         _store = store;
         _owner = owner;
         _writer = new ResponseInputItems(_items);
+        _members = new ItemMembers(fields);
     }
 
     /// <summary>The conversation, oldest first.</summary>
@@ -79,7 +81,7 @@ internal sealed class ResponseInput
             _fields.Fail(ApiError.WrongType(at, "an object", item));
             return;
         }
-        string? type = Text(item, "type", at, isRequired: false);
+        string? type = _members.Text(item, "type", at, isRequired: false);
         // Messages and references may leave their type out.
         type ??= item.TryGetProperty("role", out _) ? "message" : item.TryGetProperty("id", out _) ? "item_reference" : null;
         switch (type)
@@ -112,11 +114,11 @@ internal sealed class ResponseInput
 
     private void ReadMessage(JsonElement item, string at)
     {
-        string? role = Text(item, "role", at, isRequired: true);
+        string? role = _members.Text(item, "role", at, isRequired: true);
         if (role is not (null or "user" or "assistant" or "system" or "developer"))
             _fields.Fail(ApiError.Value($"{at}.role", role, "assistant", "system", "developer", "user"));
-        string? id = Text(item, "id", at, isRequired: false);
-        List<string> texts = ReadTexts(item, "content", at, role == "assistant");
+        string? id = _members.Text(item, "id", at, isRequired: false);
+        List<string> texts = _members.Texts(item, "content", at, role == "assistant");
         if (_fields.Error is not null) return;
         ConversationTurn turn = role == "assistant" ? Assistant(at) : Message(role!, at);
         foreach (string text in texts) turn.AddText(text);
@@ -125,11 +127,11 @@ internal sealed class ResponseInput
 
     private void ReadCall(JsonElement item, string at)
     {
-        string? id = Text(item, "id", at, isRequired: false);
-        string? callId = Text(item, "call_id", at, isRequired: true);
-        string? name = Text(item, "name", at, isRequired: true);
-        string? arguments = Text(item, "arguments", at, isRequired: true);
-        string? status = Text(item, "status", at, isRequired: false);
+        string? id = _members.Text(item, "id", at, isRequired: false);
+        string? callId = _members.Text(item, "call_id", at, isRequired: true);
+        string? name = _members.Text(item, "name", at, isRequired: true);
+        string? arguments = _members.Text(item, "arguments", at, isRequired: true);
+        string? status = _members.Text(item, "status", at, isRequired: false);
         if (_fields.Error is not null) return;
         ConversationTurn turn = Assistant(at);
         if (!_openCalls.TryAdd(callId!, turn))
@@ -144,9 +146,9 @@ internal sealed class ResponseInput
 
     private void ReadResult(JsonElement item, string at)
     {
-        string? id = Text(item, "id", at, isRequired: false);
-        string? callId = Text(item, "call_id", at, isRequired: true);
-        string text = string.Concat(ReadTexts(item, "output", at, isAssistant: false));
+        string? id = _members.Text(item, "id", at, isRequired: false);
+        string? callId = _members.Text(item, "call_id", at, isRequired: true);
+        string text = string.Concat(_members.Texts(item, "output", at, isAssistant: false));
         if (_fields.Error is not null) return;
         // A result belongs to its call, wherever clients put it.
         if (!_openCalls.Remove(callId!, out ConversationTurn? turn))
@@ -161,10 +163,10 @@ internal sealed class ResponseInput
 
     private void ReadReasoning(JsonElement item, string at)
     {
-        string? id = Text(item, "id", at, isRequired: false);
-        string thought = Concat(item, "content", at, "reasoning_text");
-        string summary = Concat(item, "summary", at, "summary_text");
-        string? sealedThought = Text(item, "encrypted_content", at, isRequired: false);
+        string? id = _members.Text(item, "id", at, isRequired: false);
+        string thought = _members.Parts(item, "content", at, "reasoning_text");
+        string summary = _members.Parts(item, "summary", at, "summary_text");
+        string? sealedThought = _members.Text(item, "encrypted_content", at, isRequired: false);
         if (_fields.Error is not null) return;
         if (sealedThought is not null)
         {
@@ -182,7 +184,7 @@ internal sealed class ResponseInput
 
     private void ReadReference(JsonElement item, string at)
     {
-        string? id = Text(item, "id", at, isRequired: true);
+        string? id = _members.Text(item, "id", at, isRequired: true);
         if (id is null) return;
         if (_store.FindItem(id, _owner) is { } response)
         {
@@ -194,74 +196,6 @@ internal sealed class ResponseInput
             }
         }
         _fields.Fail(ApiError.ItemNotFound(id));
-    }
-
-    /// <summary>A string, or an array of parts of text.</summary>
-    private List<string> ReadTexts(JsonElement item, string name, string at, bool isAssistant)
-    {
-        at = $"{at}.{name}";
-        if (!item.TryGetProperty(name, out JsonElement content))
-        {
-            _fields.Fail(ApiError.Missing(at));
-            return [];
-        }
-        if (content.ValueKind == JsonValueKind.String) return [content.GetString()!];
-        if (content.ValueKind != JsonValueKind.Array)
-        {
-            _fields.Fail(ApiError.WrongType(at, "one of a string or array of objects", content));
-            return [];
-        }
-        List<string> texts = [];
-        int i = 0;
-        foreach (JsonElement part in content.EnumerateArray())
-        {
-            if (ReadPart(part, $"{at}[{i++}]", isAssistant) is { } text) texts.Add(text);
-        }
-        return texts;
-    }
-
-    private string? ReadPart(JsonElement part, string at, bool isAssistant)
-    {
-        if (part.ValueKind != JsonValueKind.Object) _fields.Fail(ApiError.WrongType(at, "an object", part));
-        if (_fields.Error is not null || Text(part, "type", at, isRequired: true) is not { } type) return null;
-        switch (type)
-        {
-            case "input_text" or "output_text" or "text":
-                return Text(part, "text", at, isRequired: true);
-            case "refusal" when isAssistant:
-                return Text(part, "refusal", at, isRequired: true);
-            case "input_image" or "input_audio" or "input_file" or "input_video":
-                _fields.Fail(ApiError.UnsupportedValue($"{at}.type", $"'{type}'"));
-                return null;
-            default:
-                _fields.Fail(isAssistant
-                    ? ApiError.Value($"{at}.type", type, "output_text", "refusal")
-                    : ApiError.Value($"{at}.type", type, "input_text", "input_image", "input_audio", "input_file"));
-                return null;
-        }
-    }
-
-    /// <summary>The texts of a reasoning item's parts, which may be missing.</summary>
-    private string Concat(JsonElement item, string name, string at, string type)
-    {
-        if (!item.TryGetProperty(name, out JsonElement parts) || parts.ValueKind == JsonValueKind.Null) return "";
-        at = $"{at}.{name}";
-        if (parts.ValueKind != JsonValueKind.Array)
-        {
-            _fields.Fail(ApiError.WrongType(at, "an array of objects", parts));
-            return "";
-        }
-        string all = "";
-        int i = 0;
-        foreach (JsonElement part in parts.EnumerateArray())
-        {
-            string here = $"{at}[{i++}]";
-            if (part.ValueKind != JsonValueKind.Object) _fields.Fail(ApiError.WrongType(here, "an object", part));
-            if (_fields.Error is not null || Text(part, "type", here, isRequired: true) is not { } got) return "";
-            if (got != type && got != "text") _fields.Fail(ApiError.Value($"{here}.type", got, type));
-            all += Text(part, "text", here, isRequired: true);
-        }
-        return all;
     }
 
     private void CheckCalls()
@@ -294,17 +228,5 @@ internal sealed class ResponseInput
         _assistant = new ConversationTurn("assistant", at);
         _turns.Add(_assistant);
         return _assistant;
-    }
-
-    private string? Text(JsonElement owner, string name, string at, bool isRequired)
-    {
-        if (!owner.TryGetProperty(name, out JsonElement value) || !isRequired && value.ValueKind == JsonValueKind.Null)
-        {
-            if (isRequired) _fields.Fail(ApiError.Missing($"{at}.{name}"));
-            return null;
-        }
-        if (value.ValueKind == JsonValueKind.String) return value.GetString();
-        _fields.Fail(ApiError.WrongType($"{at}.{name}", "a string", value));
-        return null;
     }
 }

@@ -21,7 +21,7 @@ internal sealed class ResponseInputItems
         _json.WriteStartArray("content"u8);
         foreach (string text in texts)
         {
-            if (role == "assistant") ResponseItem.WriteText(_json, text, null, []);
+            if (role == "assistant") OutputItem.WriteText(_json, text, null, []);
             else WritePart("input_text"u8, text);
         }
         _json.WriteEndArray();
@@ -75,7 +75,7 @@ internal sealed class ResponseInputItems
     private void Begin(string? id, string prefix, ReadOnlySpan<byte> type)
     {
         _json.WriteStartObject();
-        _json.WriteString("id"u8, string.IsNullOrEmpty(id) ? ResponseItem.NewId(prefix) : id);
+        _json.WriteString("id"u8, string.IsNullOrEmpty(id) ? OutputItem.NewId(prefix) : id);
         _json.WriteString("type"u8, type);
     }
 

@@ -11,12 +11,12 @@ namespace GemmaServer;
 /// <param name="events">Tells a client of each step; null for a whole answer.</param>
 internal sealed class ResponseOutput(ResponseEvents? events)
 {
-    private readonly List<ResponseItem> _items = [];
+    private readonly List<OutputItem> _items = [];
     private readonly StringBuilder _joined = new();
-    private ResponseItem? _open;
+    private OutputItem? _open;
     private int _otherEvents;   // as ChatChoice counts them
 
-    public IReadOnlyList<ResponseItem> Items => _items;
+    public IReadOnlyList<OutputItem> Items => _items;
 
     /// <summary>Takes everything that settled since the last time.</summary>
     public void Take(ChatChoice choice)
@@ -27,21 +27,21 @@ internal sealed class ResponseOutput(ResponseEvents? events)
             switch (settled[i].Kind)
             {
                 case OutputEventKind.Reasoning:
-                    Append(ResponseItemKind.Reasoning, Joined(settled, ref i), []);
+                    Append(OutputItemKind.Reasoning, Joined(settled, ref i), []);
                     break;
                 case OutputEventKind.Content:
-                    Append(ResponseItemKind.Message, Joined(settled, ref i), TakeLogprobs(choice));
+                    Append(OutputItemKind.Message, Joined(settled, ref i), TakeLogprobs(choice));
                     break;
                 case OutputEventKind.ToolCallStart:
                     _otherEvents++;
-                    Open(new ResponseItem(ResponseItemKind.Call, settled[i].Text));
+                    Open(new OutputItem(OutputItemKind.Call, settled[i].Text));
                     break;
                 case OutputEventKind.ToolCallArguments:
-                    Append(ResponseItemKind.Call, Joined(settled, ref i), []);
+                    Append(OutputItemKind.Call, Joined(settled, ref i), []);
                     break;
                 default:
                     _otherEvents++;
-                    Close(ResponseItemStatus.Completed);
+                    Close(OutputItemStatus.Completed);
                     break;
             }
         }
@@ -52,30 +52,30 @@ internal sealed class ResponseOutput(ResponseEvents? events)
     public void Finish(ChatChoice choice)
     {
         bool isCut = choice.FinishReason == "length";
-        if (_open is { Kind: ResponseItemKind.Message } message) message.Logprobs.AddRange(TakeLogprobs(choice));
-        Close(isCut ? ResponseItemStatus.Incomplete : ResponseItemStatus.Completed);
+        if (_open is { Kind: OutputItemKind.Message } message) message.Logprobs.AddRange(TakeLogprobs(choice));
+        Close(isCut ? OutputItemStatus.Incomplete : OutputItemStatus.Completed);
         // An answer without a word is an empty message, not none.
-        if (isCut || _items.Exists(static item => item.Kind != ResponseItemKind.Reasoning)) return;
-        Open(new ResponseItem(ResponseItemKind.Message));
-        Close(ResponseItemStatus.Completed);
+        if (isCut || _items.Exists(static item => item.Kind != OutputItemKind.Reasoning)) return;
+        Open(new OutputItem(OutputItemKind.Message));
+        Close(OutputItemStatus.Completed);
     }
 
-    private void Append(ResponseItemKind kind, string text, List<TokenEvent> logprobs)
+    private void Append(OutputItemKind kind, string text, List<TokenEvent> logprobs)
     {
-        if (_open?.Kind != kind) Open(new ResponseItem(kind));
+        if (_open?.Kind != kind) Open(new OutputItem(kind));
         _open!.Text.Append(text);
         _open.Logprobs.AddRange(logprobs);
         events?.Delta(_open, _items.Count - 1, text, logprobs);
     }
 
-    private void Open(ResponseItem item)
+    private void Open(OutputItem item)
     {
-        Close(ResponseItemStatus.Completed);
+        Close(OutputItemStatus.Completed);
         _items.Add(_open = item);
         events?.Added(item, _items.Count - 1);
     }
 
-    private void Close(ResponseItemStatus status)
+    private void Close(OutputItemStatus status)
     {
         if (_open is null) return;
         _open.Status = status;

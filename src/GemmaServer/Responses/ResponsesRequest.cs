@@ -6,7 +6,7 @@ namespace GemmaServer;
 internal sealed class ResponsesRequest
 {
     /// <summary>The response's id.</summary>
-    public string Id { get; } = ResponseItem.NewId("resp_");
+    public string Id { get; } = OutputItem.NewId("resp_");
 
     /// <summary>When it was asked, in seconds since 1970.</summary>
     public long CreatedAt { get; } = DateTimeOffset.UtcNow.ToUnixTimeSeconds();

@@ -21,7 +21,7 @@ internal sealed class ResponsesShape(ServedModel model, ResponsesRequest request
     }
 
     /// <summary>Makes the object of a response that is complete, and keeps it before the client can ask for it.</summary>
-    public ReadOnlyMemory<byte> Complete(IReadOnlyList<ResponseItem> items, ChatChoice choice)
+    public ReadOnlyMemory<byte> Complete(IReadOnlyList<OutputItem> items, ChatChoice choice)
     {
         ArrayBufferWriter<byte> body = new(4096);
         using (Utf8JsonWriter json = new(body, JsonStyle.Writer)) Write(json, choice.FinishReason == "length" ? "incomplete"u8 : "completed"u8, items, choice);
@@ -30,7 +30,7 @@ internal sealed class ResponsesShape(ServedModel model, ResponsesRequest request
     }
 
     /// <summary>Writes the response object.</summary>
-    public void Write(Utf8JsonWriter json, ReadOnlySpan<byte> status, IReadOnlyList<ResponseItem> items, ChatChoice choice, ApiError? error = null)
+    public void Write(Utf8JsonWriter json, ReadOnlySpan<byte> status, IReadOnlyList<OutputItem> items, ChatChoice choice, ApiError? error = null)
     {
         json.WriteStartObject();
         json.WriteString("id"u8, request.Id);
@@ -49,7 +49,7 @@ internal sealed class ResponsesShape(ServedModel model, ResponsesRequest request
         else json.WriteNull("incomplete_details"u8);
         json.WriteString("model"u8, model.Names[0]);
         json.WriteStartArray("output"u8);
-        foreach (ResponseItem item in items) item.Write(json, model.Tokenizer, request.SealThoughts);
+        foreach (OutputItem item in items) item.Write(json, model.Tokenizer, request.SealThoughts);
         json.WriteEndArray();
         request.Echo.Write(json);
         json.WriteBoolean("store"u8, request.Store);

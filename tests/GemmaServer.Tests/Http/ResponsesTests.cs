@@ -276,11 +276,17 @@ public sealed class ResponsesTests(ScriptedHost fixture) : IClassFixture<Scripte
     [Fact]
     public async Task A_silent_stream_shows_life_in_comments()
     {
-        await using TestHost host = await TestHost.StartAsync(
-            script: static r => (r.Answers[ScriptedRunner.Slow], r.SlowStep) = ("Done.", TimeSpan.FromMilliseconds(500)), settings: static s => s.KeepAlive = TimeSpan.FromMilliseconds(50));
-        string text = await (await host.PostAsync(Path, Ask(ScriptedRunner.Slow, "\"stream\":true"))).Content.ReadAsStringAsync();
-        Assert.Contains(": keep-alive\n\n", text);
+        await using TestHost host = await TestHost.StartAsync(settings: static s => s.KeepAlive = TimeSpan.FromMilliseconds(50), maxSequences: 1);
+        Task<HttpResponseMessage> running = host.PostAsync(Path, Ask(ScriptedRunner.Marathon));
+        await TestHost.UntilAsync(() => host.Runner.OpenSlots == 1, "one runs");
+        using HttpResponseMessage waiting = await host.PostAsync(Path, Ask("hello", "\"stream\":true"), HttpCompletionOption.ResponseHeadersRead);
+        using StreamReader stream = new(await waiting.Content.ReadAsStreamAsync());
+        string text = "";
+        while (!text.EndsWith(": keep-alive\n\n", StringComparison.Ordinal)) text += await stream.ReadLineAsync() + "\n";
+        host.Runner.EndMarathon = true;
+        text += await stream.ReadToEndAsync();
         Assert.Equal("response.completed", TypeOf(Events(text)[^1]));
+        (await running).Dispose();
     }
 
     private static string Between(string text, string from, string to)

@@ -6,7 +6,7 @@ using GemmaServer.Text;
 namespace GemmaServer;
 
 /// <summary>What an output item is.</summary>
-internal enum ResponseItemKind
+internal enum OutputItemKind
 {
     /// <summary>What the model thought.</summary>
     Reasoning,
@@ -19,7 +19,7 @@ internal enum ResponseItemKind
 }
 
 /// <summary>How far an output item has come.</summary>
-internal enum ResponseItemStatus
+internal enum OutputItemStatus
 {
     /// <summary>More of it may come.</summary>
     InProgress,
@@ -34,13 +34,13 @@ internal enum ResponseItemStatus
 /// <summary>One item of a response's output.</summary>
 /// <param name="kind">What it is.</param>
 /// <param name="name">The function's name, for a call.</param>
-internal sealed class ResponseItem(ResponseItemKind kind, string name = "")
+internal sealed class OutputItem(OutputItemKind kind, string name = "")
 {
-    public ResponseItemKind Kind => kind;
+    public OutputItemKind Kind => kind;
 
-    public string Id { get; } = NewId(kind switch { ResponseItemKind.Reasoning => "rs_", ResponseItemKind.Message => "msg_", _ => "fc_" });
+    public string Id { get; } = NewId(kind switch { OutputItemKind.Reasoning => "rs_", OutputItemKind.Message => "msg_", _ => "fc_" });
 
-    public string CallId { get; } = kind == ResponseItemKind.Call ? ChatShape.NewCallId() : "";
+    public string CallId { get; } = kind == OutputItemKind.Call ? ChatShape.NewCallId() : "";
 
     public string Name => name;
 
@@ -50,7 +50,7 @@ internal sealed class ResponseItem(ResponseItemKind kind, string name = "")
     /// <summary>Logprobs of a message's tokens, where they are wanted.</summary>
     public List<TokenEvent> Logprobs { get; } = [];
 
-    public ResponseItemStatus Status { get; set; }
+    public OutputItemStatus Status { get; set; }
 
     /// <summary>Ids nobody guesses.</summary>
     public static string NewId(string prefix) => prefix + Guid.NewGuid().ToString("N");
@@ -61,12 +61,12 @@ internal sealed class ResponseItem(ResponseItemKind kind, string name = "")
     /// <param name="seal">Whether a thought also comes sealed.</param>
     public void Write(Utf8JsonWriter json, Tokenizer tokenizer, bool seal)
     {
-        bool isOpen = Status == ResponseItemStatus.InProgress;
+        bool isOpen = Status == OutputItemStatus.InProgress;
         json.WriteStartObject();
         json.WriteString("id"u8, Id);
-        json.WriteString("type"u8, kind switch { ResponseItemKind.Reasoning => "reasoning"u8, ResponseItemKind.Message => "message"u8, _ => "function_call"u8 });
-        json.WriteString("status"u8, Status switch { ResponseItemStatus.InProgress => "in_progress"u8, ResponseItemStatus.Completed => "completed"u8, _ => "incomplete"u8 });
-        if (kind == ResponseItemKind.Call)
+        json.WriteString("type"u8, kind switch { OutputItemKind.Reasoning => "reasoning"u8, OutputItemKind.Message => "message"u8, _ => "function_call"u8 });
+        json.WriteString("status"u8, Status switch { OutputItemStatus.InProgress => "in_progress"u8, OutputItemStatus.Completed => "completed"u8, _ => "incomplete"u8 });
+        if (kind == OutputItemKind.Call)
         {
             json.WriteString("call_id"u8, CallId);
             json.WriteString("name"u8, name);
@@ -74,7 +74,7 @@ internal sealed class ResponseItem(ResponseItemKind kind, string name = "")
             json.WriteEndObject();
             return;
         }
-        if (kind == ResponseItemKind.Message) json.WriteString("role"u8, "assistant"u8);
+        if (kind == OutputItemKind.Message) json.WriteString("role"u8, "assistant"u8);
         else
         {
             json.WriteStartArray("summary"u8);
@@ -83,17 +83,17 @@ internal sealed class ResponseItem(ResponseItemKind kind, string name = "")
         json.WriteStartArray("content"u8);
         if (!isOpen) WritePart(json, tokenizer);
         json.WriteEndArray();
-        if (kind == ResponseItemKind.Reasoning && seal && !isOpen) json.WriteString("encrypted_content"u8, SealedThought.Seal(Text.ToString()));
+        if (kind == OutputItemKind.Reasoning && seal && !isOpen) json.WriteString("encrypted_content"u8, SealedThought.Seal(Text.ToString()));
         json.WriteEndObject();
     }
 
     /// <summary>Writes the one part of a message or thought; it is empty while it is in progress.</summary>
     public void WritePart(Utf8JsonWriter json, Tokenizer tokenizer)
     {
-        string text = Status == ResponseItemStatus.InProgress ? "" : Text.ToString();
-        if (kind == ResponseItemKind.Message)
+        string text = Status == OutputItemStatus.InProgress ? "" : Text.ToString();
+        if (kind == OutputItemKind.Message)
         {
-            WriteText(json, text, tokenizer, Status == ResponseItemStatus.InProgress ? [] : Logprobs);
+            WriteText(json, text, tokenizer, Status == OutputItemStatus.InProgress ? [] : Logprobs);
             return;
         }
         json.WriteStartObject();
