@@ -89,7 +89,9 @@ internal sealed class ResponsesReader
     {
         ResponsesReader reader = new(root, model, options, store, owner);
         using ChatTranslation chat = new();
-        return reader.Translate(chat, reader._input.Turns) is { } error ? (null, error) : (chat.Body(), null);
+        if (reader.Translate(chat, reader._input.Turns) is { } error) return (null, error);
+        using JsonDocument body = chat.Close();
+        return (body.RootElement.GetRawText(), null);
     }
 
     private ApiError? ReadChat(out ChatRequest? request)
