@@ -9,7 +9,7 @@ namespace GemmaServer;
 /// </summary>
 /// <remarks>
 /// Write the members of the chat body to <see cref="Json"/>, the places of what came from elsewhere to <see cref="Map"/>, then
-/// call <see cref="Read"/> once.
+/// call <see cref="Read(ServedModel, ServerOptions, out ChatRequest?)"/> or <see cref="Count"/> once.
 /// </remarks>
 internal sealed class ChatTranslation : IDisposable
 {
@@ -29,12 +29,31 @@ internal sealed class ChatTranslation : IDisposable
     public void Map(string chatPath, string path) => _names[chatPath] = path;
 
     /// <summary>Closes the body and reads it.</summary>
-    public ApiError? Read(ServedModel model, ServerOptions options, out ChatRequest? request)
+    public ApiError? Read(ServedModel model, ServerOptions options, out ChatRequest? request) => Read(ChatRequestReader.Read, model, options, out request);
+
+    /// <summary>Closes the body and reads it as another kind of request.</summary>
+    public ApiError? Read<T>(RequestReader<T> reader, ServedModel model, ServerOptions options, out T? request) where T : class
+    {
+        using JsonDocument body = Close();
+        return reader(body.RootElement, model, options, out request) is { } error ? Rename(error) : null;
+    }
+
+    /// <summary>Closes the body.</summary>
+    internal JsonDocument Close()
     {
         Json.WriteEndObject();
         Json.Flush();
-        using JsonDocument body = JsonDocument.Parse(_buffer.WrittenMemory, new JsonDocumentOptions { MaxDepth = 2 * RequestBody.MaxDepth });
-        return ChatRequestReader.Read(body.RootElement, model, options, out request) is { } error ? Rename(error) : null;
+        return JsonDocument.Parse(_buffer.WrittenMemory, new JsonDocumentOptions { MaxDepth = 2 * RequestBody.MaxDepth });
+    }
+
+    /// <summary>Closes the body and counts the tokens of its prompt, however long that is.</summary>
+    public ApiError? Count(ServedModel model, out int tokens)
+    {
+        using JsonDocument body = Close();
+        FieldReader fields = new(body.RootElement);
+        if (fields.Text("model") is { } name && !model.Serves(name)) fields.Fail(ApiError.UnknownModel(name));
+        tokens = PromptFields.Read(fields, model, onlyShown: false)?.Render(fields, model)?.Tokenize(model.Tokenizer).Length ?? 0;
+        return fields.Error is { } error ? Rename(error) : null;
     }
 
     /// <summary>The error with the name that the client knows: the longest mapped path that the error's begins with.</summary>

@@ -24,6 +24,9 @@ internal readonly record struct RequestOrigin(string? Client, TimeSpan? Timeout,
     /// <summary>Remembers whose key was shown, by a name that is no secret.</summary>
     public static void SetKeyName(HttpContext http, string name) => http.Items[s_keyName] = name;
 
+    /// <summary>Whose key was shown; null where none was asked for.</summary>
+    public static string? KeyName(HttpContext http) => http.Items[s_keyName] as string;
+
     /// <summary>Reads the headers, or says what is wrong with them.</summary>
     public static ApiError? Read(HttpContext http, ServerOptions options, out RequestOrigin origin)
     {
@@ -36,13 +39,16 @@ internal readonly record struct RequestOrigin(string? Client, TimeSpan? Timeout,
             timeout = Shorter(timeout, TimeSpan.FromSeconds(seconds));
         }
 
-        string? client = http.Items[s_keyName] as string;
+        string? client = KeyName(http);
         // Prefixes, so that no header is taken for a key.
         if (http.Request.Headers[FairnessHeader].ToString() is { Length: > 0 and <= MaxFairnessId } id) client = "id:" + id;
         else if (client is not null) client = "key:" + client;
         origin = new RequestOrigin(client, timeout, options.QueueTimeout > TimeSpan.Zero ? options.QueueTimeout : null);
         return null;
     }
+
+    /// <summary>Whose a stored response is: the key and the tenant together, so that neither stands for the other.</summary>
+    public static string OwnerOf(HttpContext http) => $"{KeyName(http)}\n{http.Request.Headers[FairnessHeader]}";
 
     /// <summary>The shorter of two bounds, where null is none.</summary>
     public static TimeSpan? Shorter(TimeSpan? a, TimeSpan? b) => a is null || b < a ? b ?? a : a;

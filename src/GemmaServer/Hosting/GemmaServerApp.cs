@@ -52,6 +52,7 @@ public static class GemmaServerApp
     {
         ChatCompletionsEndpoint.Map(app, server);
         CompletionsEndpoint.Map(app, server);
+        ResponsesEndpoint.Map(app, server);
         DerenderEndpoint.Map(app, server);
         ModelsEndpoint.Map(app, server);
         TokenizeEndpoint.Map(app, server);

@@ -20,6 +20,7 @@ internal sealed partial class Server : IDisposable
     {
         Options = options;
         Logger = loggers.CreateLogger("GemmaServer");
+        Responses = new ResponseStore(options.ResponseStore);
     }
 
     public ServerOptions Options { get; }
@@ -27,6 +28,9 @@ internal sealed partial class Server : IDisposable
     public ILogger Logger { get; }
 
     public ServerMetrics Metrics { get; } = new();
+
+    /// <summary>Responses that can be gone on from.</summary>
+    public ResponseStore Responses { get; }
 
     /// <summary>How long a stream may be silent before a comment shows that it lives.</summary>
     public TimeSpan KeepAlive { get; init; } = TimeSpan.FromSeconds(15);

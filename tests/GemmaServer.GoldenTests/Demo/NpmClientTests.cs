@@ -11,6 +11,7 @@ public class NpmClientTests(DemoServer server, ITestOutputHelper output)
     [InlineData("openai-demo.mjs", 6)]
     [InlineData("ai-sdk-demo.mjs", 6)]
     [InlineData("langchain-demo.mjs", 4)]
+    [InlineData("responses-demo.mjs", 10)]
     public async Task The_client_gets_what_it_expects(string script, int checks)
     {
         string lines = await Npm.RunAsync(script, "", server.Url.ToString().TrimEnd('/'));

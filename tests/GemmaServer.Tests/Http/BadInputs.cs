@@ -13,7 +13,7 @@ internal static class BadInputs
     private const string Messages = "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]";
     private const string Tool = "{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{\"type\":\"object\"}}}";
 
-    public static IReadOnlyList<BadInput> All { get; } = [.. Bodies(), .. Fields(), .. Conversations(), .. Tools(), .. Completions(), .. Others(), .. Routes()];
+    public static IReadOnlyList<BadInput> All { get; } = [.. Bodies(), .. Fields(), .. Conversations(), .. Tools(), .. Completions(), .. Others(), .. Routes(), .. ResponsesBadInputs.All];
 
     private static BadInput Raw(string name, byte[] body, int status, string? code, string? param = null, string type = "application/json") =>
         new(name, ChatPath, body, status, code, param, type);
