@@ -25,7 +25,8 @@ internal sealed class ChatChoice : IAnswerChoice
         _generation = generation;
         _request = request;
         _tokenizer = tokenizer;
-        _parser = new OutputParser(tokenizer, request.Start, request.EnableThinking);
+        // An opener that was lost is guessed from the text; where a format rules, the text may begin with anything.
+        _parser = new OutputParser(tokenizer, request.Start, request.EnableThinking && request.Constraint?.Format is null);
         if (request.Sampling.Stops.Count > 0) _filter = new StopTextFilter(request.Sampling.Stops, request.Sampling.IncludeStop);
         _wantsLogprobs = request.Logprobs >= 0;
     }

@@ -106,7 +106,7 @@ internal sealed class CompletionChoice : IAnswerChoice
     }
 
     /// <summary>How a token is named in logprobs.</summary>
-    public string NameOf(int token) => _request.TokensAsIds ? $"token_id:{token}" : TokenLogprobWriter.TextOf(_tokenizer, token);
+    public string NameOf(int token) => _request.Sampling.TokensAsIds ? $"token_id:{token}" : TokenLogprobWriter.TextOf(_tokenizer, token);
 
     /// <summary>UTF-16 units the token adds to the text.</summary>
     public int LengthOf(int token) => _request.Sampling.SkipSpecial && _tokenizer.IsSpecial(token) ? 0 : TokenLogprobWriter.TextOf(_tokenizer, token).Length;
