@@ -39,6 +39,12 @@ internal sealed class ChatChoice : IAnswerChoice
     /// <summary>Logprobs of visible tokens that are not yet written; the writer clears it.</summary>
     public List<TokenEvent> Logprobs { get; } = [];
 
+    /// <summary>Token ids that are not yet written, where the client wants them; the writer clears it.</summary>
+    public List<int> TokenIds { get; } = [];
+
+    /// <summary>What the engine knows of it.</summary>
+    public Generation Generation => _generation;
+
     /// <summary>Tokens generated, the stop token included.</summary>
     public int Tokens { get; private set; }
 
@@ -65,6 +71,7 @@ internal sealed class ChatChoice : IAnswerChoice
             if (token.Token >= 0)
             {
                 Tokens++;
+                if (_request.Sampling.ReturnTokenIds) TokenIds.Add(token.Token);
                 watch.Token(Index);
             }
             Push(token, watch);

@@ -12,19 +12,19 @@ internal static class TokenLogprobWriter
     // JSON has no minus infinity; OpenAI's own value for "as good as never".
     private const float Never = -9999f;
 
-    public static void Write(Utf8JsonWriter json, Tokenizer tokenizer, IReadOnlyList<TokenEvent> tokens)
+    public static void Write(Utf8JsonWriter json, Tokenizer tokenizer, IReadOnlyList<TokenEvent> tokens, bool asIds = false)
     {
         json.WriteStartObject("logprobs"u8);
         json.WriteStartArray("content"u8);
         foreach (TokenEvent token in tokens)
         {
             json.WriteStartObject();
-            Members(json, tokenizer, token.Token, token.Logprob);
+            Members(json, tokenizer, token.Token, token.Logprob, asIds);
             json.WriteStartArray("top_logprobs"u8);
             foreach (TokenLogprob top in token.TopLogprobs ?? [])
             {
                 json.WriteStartObject();
-                Members(json, tokenizer, top.Token, top.Logprob);
+                Members(json, tokenizer, top.Token, top.Logprob, asIds);
                 json.WriteEndObject();
             }
             json.WriteEndArray();
@@ -35,15 +35,23 @@ internal static class TokenLogprobWriter
         json.WriteEndObject();
     }
 
+    /// <summary>Token ids under a name.</summary>
+    public static void Ids(Utf8JsonWriter json, ReadOnlySpan<byte> name, IReadOnlyList<int> tokens)
+    {
+        json.WriteStartArray(name);
+        foreach (int token in tokens) json.WriteNumberValue(token);
+        json.WriteEndArray();
+    }
+
     /// <summary>A token's text by itself; bytes that are no character show as U+FFFD.</summary>
     public static string TextOf(Tokenizer tokenizer, int token) => Encoding.UTF8.GetString(tokenizer.TokenBytes(token));
 
     /// <summary>A number JSON can carry.</summary>
     public static float Finite(float logprob) => float.IsFinite(logprob) ? Math.Max(logprob, Never) : Never;
 
-    private static void Members(Utf8JsonWriter json, Tokenizer tokenizer, int token, float logprob)
+    private static void Members(Utf8JsonWriter json, Tokenizer tokenizer, int token, float logprob, bool asIds)
     {
-        json.WriteString("token"u8, TextOf(tokenizer, token));
+        json.WriteString("token"u8, asIds ? $"token_id:{token}" : TextOf(tokenizer, token));
         json.WriteNumber("logprob"u8, Finite(logprob));
         json.WriteStartArray("bytes"u8);
         foreach (byte b in tokenizer.TokenBytes(token)) json.WriteNumberValue(b);
