@@ -50,3 +50,18 @@ internal static class CodePointSet
         return count;
     }
 }
+
+/// <summary>Sets that hold the same code points are equal.</summary>
+internal sealed class RangesComparer : IEqualityComparer<CodePointRange[]>
+{
+    public static RangesComparer Instance { get; } = new();
+
+    public bool Equals(CodePointRange[]? x, CodePointRange[]? y) => x.AsSpan().SequenceEqual(y);
+
+    public int GetHashCode(CodePointRange[] ranges)
+    {
+        HashCode hash = new();
+        foreach (CodePointRange range in ranges) hash.Add(range);
+        return hash.ToHashCode();
+    }
+}

@@ -133,9 +133,7 @@ public sealed class CompiledGrammar
 
     private static TokenSlice[] Slices(NodeSurvey survey, TokenTrie vocabulary)
     {
-        List<CodePointRange[]> classes = [];
-        foreach (CodePointRange[] ranges in survey.LargeClasses)
-            if (!classes.Exists(other => other.AsSpan().SequenceEqual(ranges))) classes.Add(ranges);
+        List<CodePointRange[]> classes = [.. survey.LargeClasses];
         classes.Sort(static (a, b) => CodePointSet.Count(b).CompareTo(CodePointSet.Count(a)));
         TokenSlice[] slices = new TokenSlice[Math.Min(classes.Count, MaxSlices)];
         for (int i = 0; i < slices.Length; i++) slices[i] = vocabulary.Slice(classes[i]);

@@ -38,8 +38,6 @@ internal sealed class GrammarState(int hash, Place[] places, bool isComplete)
     /// <summary>The tokens that may come next; null until it was worked out.</summary>
     public ulong[]? Mask { get; set; }
 
-    public int LastUse { get; set; }
-
     public void Forget()
     {
         Row = null;

@@ -45,7 +45,7 @@ internal sealed class NodeSurvey
     }
 
     /// <summary>Sets of characters that are large enough to hold a good part of the vocabulary's tokens.</summary>
-    public List<CodePointRange[]> LargeClasses { get; } = [];
+    public HashSet<CodePointRange[]> LargeClasses { get; } = new(RangesComparer.Instance);
 
     public NodeInfo this[GrammarNode node] => _infos[node];
 
@@ -127,7 +127,7 @@ internal sealed class NodeSurvey
         CodePointRange[] ranges = CodePointSet.Normalize(chars.Ranges);
         List<Utf8Range> pieces = [];
         Utf8Ranges.Split(ranges, pieces);
-        _budget.Spend(pieces.Count);
+        _budget.Spend(chars.Ranges.Count + pieces.Count);
         info.Utf8 = [.. pieces];
         info.Size = pieces.Count;
         const int large = 20;   // letters, but not digits

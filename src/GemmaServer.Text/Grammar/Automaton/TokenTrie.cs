@@ -116,18 +116,4 @@ public sealed class TokenTrie
         int order = bytes[a].AsSpan().SequenceCompareTo(bytes[b]);
         return order != 0 ? order : a.CompareTo(b);
     }
-
-    private sealed class RangesComparer : IEqualityComparer<CodePointRange[]>
-    {
-        public static RangesComparer Instance { get; } = new();
-
-        public bool Equals(CodePointRange[]? x, CodePointRange[]? y) => x.AsSpan().SequenceEqual(y);
-
-        public int GetHashCode(CodePointRange[] ranges)
-        {
-            HashCode hash = new();
-            foreach (CodePointRange range in ranges) hash.Add(range);
-            return hash.ToHashCode();
-        }
-    }
 }
