@@ -24,7 +24,7 @@ internal sealed class ReasoningFields
     /// <summary>As the template's option.</summary>
     public bool? Preserve { get; private set; }
 
-    /// <summary>Most tokens of thoughts; null for any number.</summary>
+    /// <summary>Most tokens of thoughts, of which none is thinking off; null for any number.</summary>
     public int? Budget { get; private set; }
 
     /// <summary>Whether thoughts are sent to the client.</summary>
@@ -47,6 +47,7 @@ internal sealed class ReasoningFields
         r.ReadBudget(fields.Integer("thinking_budget", -1, int.MaxValue));
         r.ReadBudget(fields.Integer("reasoning_budget_tokens", -1, int.MaxValue));
         r.ReadBudget(fields.Integer("thinking_token_budget", -1, int.MaxValue));
+        if (r.Budget == 0) r.Enabled = false;
         r.Include = fields.Flag("include_reasoning", r.Include);
         if (!fields.Flag("separate_reasoning", true))
             fields.Fail(ApiError.UnsupportedValue("separate_reasoning", "false", "Thoughts are never mixed into the content."));

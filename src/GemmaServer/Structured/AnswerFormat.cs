@@ -45,7 +45,7 @@ internal sealed class AnswerFormatReader
     private AnswerFormatReader(FieldReader fields) => _fields = fields;
 
     /// <summary>Options of schemas: patterns search, as JSON Schema has it.</summary>
-    public static JsonSchemaOptions SchemaOptions(bool isCompact = false) => new() { Pattern = TextPatterns.Search, IsCompact = isCompact };
+    public static JsonSchemaOptions SchemaOptions(bool isCompact = false) => new() { Pattern = static p => RegexGrammar.Parse(p, anchored: false), IsCompact = isCompact };
 
     /// <summary>The format asked for; null for any text, or with a mistake in <paramref name="fields"/>.</summary>
     public static AnswerFormat? Read(FieldReader fields)
@@ -170,9 +170,9 @@ internal sealed class AnswerFormatReader
         }
     }
 
-    private void AddRegex(string param, string? pattern) => AddText(param, pattern, "regex", TextPatterns.Whole);
+    private void AddRegex(string param, string? pattern) => AddText(param, pattern, "regex", static p => RegexGrammar.Parse(p, anchored: true));
 
-    private void AddGrammar(string param, string? grammar) => AddText(param, grammar, "gbnf", TextPatterns.Gbnf);
+    private void AddGrammar(string param, string? grammar) => AddText(param, grammar, "gbnf", GbnfGrammar.Parse);
 
     private void AddText(string param, string? text, string kind, Func<string, GrammarNode> parse)
     {

@@ -110,6 +110,23 @@ public sealed class StructuredTests(StructuredHost fixture) : IClassFixture<Stru
         Assert.Equal("stop", text.GetProperty("finish_reason").GetString());
     }
 
+    [Theory]
+    [InlineData("\"structured_outputs\":{\"regex\":\"[0-9]{3}-[a-c]+x\"}")]
+    [InlineData("\"guided_regex\":\"[0-9]{3}-[a-c]+x\"")]
+    [InlineData("\"regex\":\"[0-9]{3}-[a-c]+x\"")]
+    [InlineData("\"grammar\":\"root ::= [0-9]{3} \\\"-\\\" [a-c]+ \\\"x\\\"\"")]
+    [InlineData("\"ebnf\":\"root ::= [0-9]{3} \\\"-\\\" [a-c]+ \\\"x\\\"\"")]
+    [InlineData("\"structured_outputs\":{\"grammar\":\"root ::= [0-9]{3} \\\"-\\\" [a-c]+ \\\"x\\\"\"}")]
+    public async Task Patterns_and_grammars_are_matched_from_end_to_end(string format)
+    {
+        fixture.Host.Runner.Answers["pattern"] = "007-abcax and more";
+        Assert.Equal("007-abcax", Choice(await Host.AskAsync(Path, TestHost.Chat("pattern", format))).GetProperty("message").GetProperty("content").GetString());
+        JsonElement text = Choice(await Host.AskAsync("/v1/completions", $$"""{"prompt":"pattern","max_tokens":60,{{format}}}"""));
+        Assert.Equal(("007-abcax", "stop"), (text.GetProperty("text").GetString(), text.GetProperty("finish_reason").GetString()));
+        string cut = Choice(await Host.AskAsync("/v1/completions", $$"""{"prompt":"prose","max_tokens":2,{{format}}}""")).GetProperty("text").GetString()!;
+        Assert.Matches("^[0-9]", cut);
+    }
+
     [Fact]
     public async Task A_prefilled_answer_is_continued_by_the_format_alone()
     {
