@@ -34,7 +34,9 @@ internal sealed class ChatTranslation : IDisposable
         Json.WriteEndObject();
         Json.Flush();
         using JsonDocument body = JsonDocument.Parse(_buffer.WrittenMemory, new JsonDocumentOptions { MaxDepth = 2 * RequestBody.MaxDepth });
-        return ChatRequestReader.Read(body.RootElement, model, options, out request) is { } error ? Rename(error) : null;
+        ApiError? error = ChatRequestReader.Read(body.RootElement, model, options, out request);
+        if (request is not null) request.Rename = Rename;
+        return error is null ? null : Rename(error);
     }
 
     /// <summary>The error with the name that the client knows: the longest mapped path that the error's begins with.</summary>

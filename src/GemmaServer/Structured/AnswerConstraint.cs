@@ -28,9 +28,9 @@ internal sealed record AnswerConstraint(string Key, GrammarNode Root, AnswerForm
         AnswerGrammar answer = new()
         {
             Special = model.Tokenizer.Special,
-            EndTokens = model.EndTokens,
+            EndTokens = Ends(model),
             Start = start,
-            MayThink = mayThink,
+            MayThink = mayThink && model.Tokenizer.Special.ChannelStart >= 0,
             Content = format?.Node,
             Calls = tools.Mode,
             Tools = callable,
@@ -43,9 +43,12 @@ internal sealed record AnswerConstraint(string Key, GrammarNode Root, AnswerForm
     public static AnswerConstraint? OfText(AnswerFormat? format, ServedModel model)
     {
         if (format is null) return null;
-        AnswerGrammar answer = new() { Special = model.Tokenizer.Special, EndTokens = model.EndTokens, Content = format.Node };
+        AnswerGrammar answer = new() { Special = model.Tokenizer.Special, EndTokens = Ends(model), Content = format.Node };
         return new AnswerConstraint(GrammarCache.KeyOf("text\n" + format.Key), answer.Build(), format, format.Param);
     }
+
+    /// <summary>What a grammar can end with: a checkpoint may also name a token that is text.</summary>
+    private static IReadOnlyList<int> Ends(ServedModel model) => [.. model.EndTokens.Where(model.Tokenizer.IsSpecial)];
 
     /// <summary>Compiles it; says what is wrong where that cannot be.</summary>
     public async Task<(CompiledGrammar? Grammar, ApiError? Error)> CompileAsync(GrammarCache grammars, CancellationToken cancellation)

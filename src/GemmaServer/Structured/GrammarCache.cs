@@ -69,8 +69,8 @@ internal sealed class GrammarCache(Tokenizer tokenizer, int vocabularySize, Sema
                 _misses++;
                 task = Task.Run(() => CompileAsync(key, root), CancellationToken.None);
                 _byKey.Add(key, _recent.AddFirst(new Entry(key, task)));
-                Trim();
             }
+            Trim();     // grammars grow while answers come through them
         }
         return task.WaitAsync(cancellation);
     }

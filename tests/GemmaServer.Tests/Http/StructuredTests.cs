@@ -1,5 +1,6 @@
 using System.Net;
 using System.Text.Json;
+using GemmaServer.Text;
 
 namespace GemmaServer.Tests.Http;
 
@@ -272,6 +273,37 @@ public sealed class StructuredTests(StructuredHost fixture) : IClassFixture<Stru
         error = TestHost.Json(await tool.Content.ReadAsStringAsync()).GetProperty("error");
         Assert.Equal(("invalid_function_parameters", "tools[1].function.parameters"), (error.GetProperty("code").GetString(), error.GetProperty("param").GetString()));
         Assert.StartsWith("Invalid schema for function 'bad': ", error.GetProperty("message").GetString());
+    }
+
+    [Theory]
+    [InlineData("\"regex\":\"((a{1000}){1000}){1000}\"", "regex")]
+    [InlineData("\"regex\":\"(.*a){40}.{40}\"", null)]
+    [InlineData("\"structured_outputs\":{\"json\":{\"type\":\"array\",\"minItems\":1000000,\"items\":{\"type\":\"string\",\"minLength\":1000}}}", "structured_outputs.json")]
+    [InlineData("\"grammar\":\"root ::= \\\"a\\\"{100000000}\"", "grammar")]
+    public async Task A_grammar_that_asks_for_too_much_is_refused_and_others_are_served_meanwhile(string format, string? param)
+    {
+        Task<HttpResponseMessage> hostile = Host.PostAsync(Path, TestHost.Chat("json", format + ",\"max_tokens\":5"));
+        Assert.Equal("Sure! Here is your JSON.", Choice(await Host.AskAsync(Path, TestHost.Chat("prose"))).GetProperty("message").GetProperty("content").GetString());
+        using HttpResponseMessage response = await hostile;
+        if (param is null) return;      // may be possible; it came back
+        JsonElement error = TestHost.Json(await response.Content.ReadAsStringAsync()).GetProperty("error");
+        Assert.Equal((400, "invalid_value", param), ((int)response.StatusCode, error.GetProperty("code").GetString(), error.GetProperty("param").GetString()));
+    }
+
+    [Fact]
+    public async Task The_cache_of_grammars_is_bounded_and_keeps_no_failures()
+    {
+        using SemaphoreSlim gate = new(2);
+        GrammarCache cache = new(TestHost.Tokenizer, TestHost.Tokenizer.VocabularySize, gate);
+        for (int i = 0; i < GrammarCache.MaxCount + 10; i++) await cache.GetAsync($"{i}", GrammarNode.Literal($"a{i}"), default);
+        Assert.Equal((GrammarCache.MaxCount, 0L, (long)GrammarCache.MaxCount + 10), (cache.Count, cache.Hits, cache.Misses));
+        await cache.GetAsync("20", GrammarNode.Literal("not made"), default);
+        await cache.GetAsync("0", GrammarNode.Literal("a0"), default);       // was forgotten
+        Assert.Equal((1L, (long)GrammarCache.MaxCount + 11), (cache.Hits, cache.Misses));
+        for (int i = 0; i < 2; i++)
+            await Assert.ThrowsAsync<GrammarException>(() => cache.GetAsync("bad", GrammarNode.Choice(), default));
+        Assert.Equal((long)GrammarCache.MaxCount + 13, cache.Misses);
+        Assert.True(cache.CompileSeconds > 0);
     }
 
     private static JsonElement Choice(JsonElement answer) => answer.GetProperty("choices")[0];
