@@ -276,16 +276,21 @@ public sealed class StructuredTests(StructuredHost fixture) : IClassFixture<Stru
     }
 
     [Theory]
-    [InlineData("\"regex\":\"((a{1000}){1000}){1000}\"", "regex")]
+    [InlineData("\"regex\":\"((a{1000}){1000}){1000}\"", null)]
     [InlineData("\"regex\":\"(.*a){40}.{40}\"", null)]
-    [InlineData("\"structured_outputs\":{\"json\":{\"type\":\"array\",\"minItems\":1000000,\"items\":{\"type\":\"string\",\"minLength\":1000}}}", "structured_outputs.json")]
+    [InlineData("\"structured_outputs\":{\"json\":{\"type\":\"array\",\"minItems\":1000000,\"items\":{\"type\":\"string\",\"minLength\":1000}}}", null)]
     [InlineData("\"grammar\":\"root ::= \\\"a\\\"{100000000}\"", "grammar")]
-    public async Task A_grammar_that_asks_for_too_much_is_refused_and_others_are_served_meanwhile(string format, string? param)
+    [InlineData("\"structured_outputs\":{\"json\":{\"enum\":[\"a\"],\"minLength\":2}}", "structured_outputs.json")]
+    public async Task A_grammar_that_asks_for_much_is_followed_or_refused_and_others_are_served_meanwhile(string format, string? param)
     {
         Task<HttpResponseMessage> hostile = Host.PostAsync(Path, TestHost.Chat("json", format + ",\"max_tokens\":5"));
         Assert.Equal("Sure! Here is your JSON.", Choice(await Host.AskAsync(Path, TestHost.Chat("prose"))).GetProperty("message").GetProperty("content").GetString());
         using HttpResponseMessage response = await hostile;
-        if (param is null) return;      // may be possible; it came back
+        if (param is null)
+        {
+            Assert.Contains((int)response.StatusCode, (int[])[200, 400]);
+            return;
+        }
         JsonElement error = TestHost.Json(await response.Content.ReadAsStringAsync()).GetProperty("error");
         Assert.Equal((400, "invalid_value", param), ((int)response.StatusCode, error.GetProperty("code").GetString(), error.GetProperty("param").GetString()));
     }

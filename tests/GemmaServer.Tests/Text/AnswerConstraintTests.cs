@@ -1,4 +1,3 @@
-using GemmaServer.Tests.Engine;
 using GemmaServer.Tests.Http;
 using GemmaServer.Text;
 
@@ -63,9 +62,9 @@ public sealed class AnswerConstraintTests
     [Fact]
     public void The_grammar_inside_keeps_its_say_and_its_place()
     {
-        // ThirdsConstraint knows no special token, so the budget has nothing to say: what it would force is not allowed.
-        ThirdsConstraint inner = new();
-        ThoughtBudget budget = new(inner, new SpecialTokens { ChannelStart = 5, ChannelEnd = 4 }, FakeModel.Vocabulary, 1, PromptState.ThoughtOpen);
+        // Thirds knows no special token, so the budget has nothing to say: what it would force is not allowed.
+        Thirds inner = new();
+        ThoughtBudget budget = new(inner, new SpecialTokens { ChannelStart = 5, ChannelEnd = 4 }, ThirdsSize, 1, PromptState.ThoughtOpen);
         Push(budget, 0);
         Assert.Equal(inner.Allowed, budget.Allowed);      // state 0: multiples of three, the closing token 4 is none
         Push(budget, 3);
@@ -105,8 +104,8 @@ public sealed class AnswerConstraintTests
     [Fact]
     public void A_filter_gives_way_to_a_grammar_that_it_would_leave_nothing()
     {
-        ThirdsConstraint inner = new();
-        TokenFilter filter = new(inner, FakeModel.Vocabulary, [1, 4, 6], []);
+        Thirds inner = new();
+        TokenFilter filter = new(inner, ThirdsSize, [1, 4, 6], []);
         Assert.Equal([6], Tokens(filter));
         Push(filter, 6);                                  // to state 2, of which nothing is in the list
         Assert.Equal(inner.Allowed, filter.Allowed);
@@ -119,4 +118,29 @@ public sealed class AnswerConstraintTests
 
     private static int[] Tokens(TokenConstraint constraint) =>
         constraint.Allowed is not { } mask ? [-1] : [.. Enumerable.Range(0, mask.Length * 64).Where(t => TokenMask.Has(mask, t))];
+
+    private const int ThirdsSize = 60;
+
+    /// <summary>In each of three states a third of the tokens may come, and the token says which state is next.</summary>
+    private sealed class Thirds : TokenConstraint
+    {
+        private static readonly ulong[][] s_masks =
+            [.. Enumerable.Range(0, 3).Select(static state => TokenMask.Of(ThirdsSize, [.. Enumerable.Range(0, ThirdsSize).Where(t => t % 3 == state)]))];
+
+        private readonly Stack<int> _states = new([0]);
+
+        public override ulong[] Allowed => s_masks[_states.Peek()];
+
+        public override bool TryPush(int token)
+        {
+            if (token % 3 != _states.Peek()) return false;
+            _states.Push((_states.Peek() + token / 3) % 3);
+            return true;
+        }
+
+        public override void Rewind(int count)
+        {
+            for (int i = 0; i < count; i++) _states.Pop();
+        }
+    }
 }
