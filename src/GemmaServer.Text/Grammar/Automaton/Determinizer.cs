@@ -11,6 +11,7 @@ internal sealed class Determinizer(GrammarGraph graph, bool[] isEmptyCall, Compi
 {
     private const int MaxFollowedAsIs = 3_000;   // states of a nondeterministic automaton
     private const long MaxSetElements = 3_000_000;
+    private const long MaxEdgesAsIs = 200_000;   // a byte may have to look at all of them
 
     private readonly int[] _seen = new int[graph.StateCount];
     private readonly Stack<int> _open = new();
@@ -152,7 +153,7 @@ internal sealed class Determinizer(GrammarGraph graph, bool[] isEmptyCall, Compi
                 AddClosure(edge.Target, targets);
                 edges += targets.Count;
                 budget.Spend(targets.Count);
-                if (edges > MaxSetElements) throw CompileBudget.TooMuch();
+                if (edges > MaxEdgesAsIs) throw CompileBudget.TooMuch();
                 foreach (int target in targets)
                 {
                     if (!ids.TryGetValue(target, out int to))

@@ -21,8 +21,6 @@ internal readonly record struct DecimalNumber : IComparable<DecimalNumber>
 
     public int Sign => Digits.Sign;
 
-    public DecimalNumber Abs => new(BigInteger.Abs(Digits), Exponent);
-
     /// <summary>Reads a JSON number; null where it has hundreds of digits or an exponent that no double has.</summary>
     public static DecimalNumber? TryParse(string json)
     {
@@ -68,5 +66,8 @@ internal readonly record struct DecimalNumber : IComparable<DecimalNumber>
         return Floor(places).CompareTo(other.Floor(places));
     }
 
-    public double ToDouble() => double.Parse($"{Digits}e{Exponent}", CultureInfo.InvariantCulture);
+    public double ToDouble() => double.Parse(ToString(), CultureInfo.InvariantCulture);
+
+    /// <summary>The one spelling of each number that serves as key.</summary>
+    public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"{Digits}e{Exponent}");
 }

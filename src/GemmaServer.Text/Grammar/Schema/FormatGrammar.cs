@@ -74,9 +74,9 @@ internal static class FormatGrammar
     {
         GrammarNode alphanumeric = OneOf("a-zA-Z0-9");
         GrammarNode label = Seq(alphanumeric, Maybe(Seq(Times(OneOf("a-zA-Z0-9-"), 0, 28), alphanumeric)));
-        // The last label begins with a letter; a validator may otherwise take it for an address. Punycode prefixes are checked by some.
-        GrammarNode plain = Seq(OneOf("a-zA-Z"), Times(OneOf("a-zA-Z0-9"), minDots, 29));
-        return Seq(Times(Seq(WithoutDoubleHyphen(label), Text(".")), minDots, maxDots), plain);
+        // The last label begins with a letter, or the name could be taken for an address.
+        GrammarNode last = Seq(OneOf("a-zA-Z"), Maybe(Seq(Times(OneOf("a-zA-Z0-9-"), 0, 28), alphanumeric)));
+        return Seq(Times(Seq(WithoutDoubleHyphen(label), Text(".")), minDots, maxDots), WithoutDoubleHyphen(last));
     }
 
     /// <summary>Labels such as <c>xn--a</c> stand for Unicode; whether they stand for any is not for a grammar to tell.</summary>

@@ -116,6 +116,6 @@ internal static class FractionGrammar
     }
 
     /// <summary>Digits of which one at least is not zero.</summary>
-    private static GrammarNode NotZero(int left) => left == 0 ? Nothing
-        : Seq(Times(Range('0', '0'), 0, left - 1), Range('1', '9'), Times(Digit, 0, left - 1));
+    private static GrammarNode NotZero(int left) => Alt([.. Enumerable.Range(0, left).Select(
+        zeros => Seq(Times(Range('0', '0'), zeros, zeros), Range('1', '9'), Times(Digit, 0, left - zeros - 1)))]);
 }

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Numerics;
 
 namespace GemmaServer.Text;
@@ -10,6 +11,9 @@ internal static class NumberGrammar
 {
     /// <summary>As many decimal digits as every double keeps apart.</summary>
     private const int SafeDigits = 15;
+
+    /// <summary>Digits without bounds when the step has a fraction: beyond, validators that divide doubles find remainders.</summary>
+    private const int DivisibleDigits = 9;
 
     private static readonly DecimalNumber _one = new(1, 0);
 
@@ -38,8 +42,8 @@ internal static class NumberGrammar
     public static GrammarNode Write(NumberBranch number, SchemaBudget budget, string path)
     {
         if (number is { Low: null, High: null, Step: null }) return _free;
-        if (IsFar(number.High, number.Low)) number = number with { High = null, IsHighOpen = false };
-        if (IsFar(number.Low, number.High)) number = number with { Low = null, IsLowOpen = false };
+        if (number.High?.Sign > 0 && IsFar(number.High, number.Low)) number = number with { High = null, IsHighOpen = false };
+        if (number.Low?.Sign < 0 && IsFar(number.Low, number.High)) number = number with { Low = null, IsLowOpen = false };
         if (number.Step is null)
         {
             (DecimalNumber least, DecimalNumber most) = Limits(number, 0);
@@ -100,7 +104,7 @@ internal static class NumberGrammar
     /// <summary>Where a bound is missing, as far as 15 digits reach, or one digit more than the other bound or the step has.</summary>
     private static (DecimalNumber Low, DecimalNumber High) Limits(NumberBranch number, int places)
     {
-        int digits = Math.Max(1, SafeDigits - places);
+        int digits = places == 0 ? SafeDigits : Math.Max(1, DivisibleDigits - places);
         foreach (DecimalNumber? bound in (ReadOnlySpan<DecimalNumber?>)[number.Low, number.High, number.Step])
             if (bound is { } b) digits = Math.Max(digits, WholeDigits(b) + 1);
         BigInteger limit = BigInteger.Pow(10, digits) - 1;
@@ -118,5 +122,5 @@ internal static class NumberGrammar
         return new(rounded, isOpen && rounded.ToDouble() == bound.ToDouble(), places);
     }
 
-    private static int WholeDigits(DecimalNumber number) => BigInteger.Abs(number.Abs.Floor(0)).ToString(System.Globalization.CultureInfo.InvariantCulture).Length;
+    private static int WholeDigits(DecimalNumber number) => BigInteger.Abs(number.Floor(0)).ToString(CultureInfo.InvariantCulture).Length;
 }

@@ -51,7 +51,7 @@ internal sealed partial class SchemaGrammarWriter
         List<PatternPart> patterns = [.. o.Parts.SelectMany(p => p.Patterns).DistinctBy(p => p.Source)];
         if (patterns.Count > MaxPatterns) throw new GrammarException($"'patternProperties' with more than {MaxPatterns} patterns for one object is not supported.", path);
         List<GrammarNode> kinds = [];
-        GrammarNode[] names1 = [.. taken.Distinct().Select(GrammarNode.Literal)];
+        GrammarNode[] takenNames = [.. taken.Distinct().Select(GrammarNode.Literal)];
         for (int subset = 0; subset < 1 << patterns.Count; subset++)
         {
             budget.Spend(1, path);
@@ -65,7 +65,7 @@ internal sealed partial class SchemaGrammarWriter
             if (shapes.IsEmpty(value, 0)) continue;
             GrammarNode name = patterns.Where(p => matched.Contains(p.Source)).Select(p => p.Pattern)
                 .Aggregate(names, (all, pattern) => ReferenceEquals(all, AnyText) ? pattern : GrammarNode.Both(all, pattern));
-            GrammarNode not = Alt([.. names1, .. patterns.Where(p => !matched.Contains(p.Source)).Select(p => p.Pattern)]);
+            GrammarNode not = Alt([.. takenNames, .. patterns.Where(p => !matched.Contains(p.Source)).Select(p => p.Pattern)]);
             if (!IsNothing(not)) name = GrammarNode.Except(name, not);
             kinds.Add(Seq(spelling.Name(name), Value(value)));
         }

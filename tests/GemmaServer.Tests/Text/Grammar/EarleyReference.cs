@@ -16,6 +16,8 @@ internal sealed class EarleyReference
 
     private readonly record struct Item(int Rule, int Option, int Dot, int Origin);
 
+    private static readonly System.Collections.Concurrent.ConcurrentDictionary<string, List<Symbol[]>> s_classes = [];
+
     private readonly List<List<Symbol[]>> _rules = [];
     private readonly Dictionary<GrammarNode, int> _ids = [];
     private readonly bool[] _isEmpty, _isProductive;
@@ -123,7 +125,7 @@ internal sealed class EarleyReference
         switch (node)
         {
             case GrammarLiteral literal: _rules[id].Add([.. Encoding.UTF8.GetBytes(literal.Text).Select(static b => new Symbol(-1, b, b))]); break;
-            case GrammarChars chars: WriteCharacters(chars, id); break;
+            case GrammarChars chars: _rules[id].AddRange(s_classes.GetOrAdd(string.Join(',', chars.Ranges), _ => Characters(chars))); break;
             case GrammarSequence sequence: _rules[id].Add([.. sequence.Parts.Select(RuleOf)]); break;
             case GrammarChoice choice: _rules[id].AddRange(choice.Options.Select(o => new[] { RuleOf(o) })); break;
             case GrammarRule rule: _rules[id].Add([RuleOf(rule.Body!)]); break;
@@ -152,8 +154,9 @@ internal sealed class EarleyReference
     }
 
     /// <summary>By lengths of UTF-8, from the definition of the encoding, for sets as coarse as the tests have.</summary>
-    private void WriteCharacters(GrammarChars chars, int id)
+    private static List<Symbol[]> Characters(GrammarChars chars)
     {
+        List<Symbol[]> options = [];
         Dictionary<(int, ulong), SortedSet<byte>> lasts = [];
         byte[] bytes = new byte[4];
         foreach (CodePointRange range in chars.Ranges)
@@ -180,20 +183,21 @@ internal sealed class EarleyReference
                 List<Symbol> option = [];
                 for (int at = length - 3; at >= 0; at--) option.Add(new(-1, (byte)(head >> (8 * at)), (byte)(head >> (8 * at))));
                 if (length > 1) option.Add(new(-1, leads[i], leads[end]));
-                WriteLast(id, option, group.First().Value);
+                AddLast(options, option, group.First().Value);
                 i = end + 1;
             }
         }
+        return options;
     }
 
-    private void WriteLast(int id, List<Symbol> lead, SortedSet<byte> lasts)
+    private static void AddLast(List<Symbol[]> options, List<Symbol> lead, SortedSet<byte> lasts)
     {
         byte[] values = [.. lasts];
         for (int i = 0; i < values.Length;)
         {
             int end = i;
             while (end + 1 < values.Length && values[end + 1] == values[end] + 1) end++;
-            _rules[id].Add([.. lead, new(-1, values[i], values[end])]);
+            options.Add([.. lead, new(-1, values[i], values[end])]);
             i = end + 1;
         }
     }

@@ -12,7 +12,7 @@ internal sealed class GrammarWalker(Random random)
     private readonly Dictionary<GrammarNode, GrammarOracle> _oracles = new(ReferenceEqualityComparer.Instance);
 
     /// <summary>Symbols as the oracle reads them; null where an intersection was not hit by chance.</summary>
-    public List<int>? Walk(GrammarNode grammar, int budget = 60)
+    public List<int>? Walk(GrammarNode grammar, int budget = 40)
     {
         List<int> output = [];
         return Append(grammar, output, ref budget) ? output : null;
@@ -57,6 +57,8 @@ internal sealed class GrammarWalker(Random random)
             case GrammarBoth both:
                 return AppendBoth(both, output);
             default:
+                // Deep nesting is bounded by what readers take, which a grammar cannot count.
+                budget--;
                 return Append(((GrammarRule)node).Body!, output, ref budget);
         }
     }

@@ -96,18 +96,14 @@ internal sealed class SchemaCase
     {
         ArgumentParser parser = new();
         parser.Begin();
-        StringBuilder text = new();
-        foreach (int symbol in symbols.Skip(1))
+        for (int i = 1; i < symbols.Count; i++)
         {
-            if (symbol >= 0) text.Append(new Rune(symbol).ToString());
-            else
-            {
-                parser.Push(text.ToString());
-                text.Clear();
-                parser.Delimiter();
-            }
+            if (parser.IsClosed) throw new InvalidOperationException($"the arguments ended too early: {Shown(symbols)}");
+            if (symbols[i] < 0) parser.Delimiter();
+            else parser.Push(new Rune(symbols[i]).ToString());
         }
-        int taken = parser.Push(text.ToString());
-        return parser.IsClosed && taken == text.Length ? parser.Json.ToString() : throw new InvalidOperationException("the arguments did not end where the grammar did");
+        return parser.IsClosed ? parser.Json.ToString() : throw new InvalidOperationException($"the arguments did not end: {Shown(symbols)}");
     }
+
+    private static string Shown(List<int> symbols) => GrammarWalker.TextOf(symbols, _ => "¦");
 }
