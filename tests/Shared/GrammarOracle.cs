@@ -30,15 +30,20 @@ internal sealed class GrammarOracle
 
     public bool Matches(string text) => Matches(Symbols(text));
 
-    public bool Matches(IEnumerable<int> symbols)
+    public bool Matches(IEnumerable<int> symbols) => IsNullable(After(symbols));
+
+    /// <summary>False when no text that matches begins so; an intersection that has become empty may go unseen.</summary>
+    public bool MayBegin(string text) => After(Symbols(text)) != _nothing;
+
+    private Term After(IEnumerable<int> symbols)
     {
         Term state = _root;
         foreach (int symbol in symbols)
         {
             state = Derive(state, symbol);
-            if (state == _nothing) return false;
+            if (state == _nothing) break;
         }
-        return IsNullable(state);
+        return state;
     }
 
     private Term Make(Kind kind, string key, params Term[] parts)
