@@ -55,6 +55,7 @@ internal sealed class Committer(Scheduler scheduler, EngineMetrics metrics, doub
         // Rows of wrong guesses hold keys and values that the next step overwrites.
         sequence.Computed += slice.QueryLength - slice.Drafts + Math.Min(slice.Drafts, Math.Max(0, appended - 1));
         scheduler.Advanced(sequence);
+        if (slice.Drafts > 0 && sequence.AreDraftsPredicted) sequence.Generation.AddPredicted(slice.Drafts, Math.Min(Math.Min(slice.Drafts, tokens.Length - 1), appended));
         if (slice.PromptLogprobs >= 0) KeepPromptLogprobs(sequence, slice, result.PromptLogprobs(index));
         Publish(sequence, result, index, appended, finish);
         if (sequence.State == SequenceState.Finished) return;

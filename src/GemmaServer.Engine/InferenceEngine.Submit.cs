@@ -6,6 +6,9 @@ namespace GemmaServer.Engine;
 // How requests come in, on the caller's thread: checked against the limits, their prompts hashed and indexed.
 public sealed partial class InferenceEngine
 {
+    /// <summary>Guesses a step from a prediction where the engine does not guess as many: an edit keeps whole lines.</summary>
+    private const int PredictedDrafts = 16;
+
     /// <summary>Hands a request to the engine thread, or says at once why not. From any thread.</summary>
     /// <param name="request">Checked and complete; MaxTokens is bounded by the model's length here.</param>
     /// <param name="generation">Its answer; null unless accepted. Every accepted request ends with a reason.</param>
@@ -70,8 +73,9 @@ public sealed partial class InferenceEngine
             throw new ArgumentException($"A prompt of {request.Prompt.Length} tokens; it must have 1 to {MaxModelLength}.", nameof(request));
 
         int maxTokens = Math.Clamp(request.MaxTokens, 0, MaxModelLength - request.Prompt.Length);
-        DraftDepth? depth = MaxDrafts > 0 && maxTokens > 1 ? new DraftDepth(MaxDrafts) : null;
-        NgramIndex? ngrams = depth is null || _runner.MaxDrafts > 0 ? null : IndexNgrams(request, maxTokens);
+        int drafts = maxTokens > 1 ? DraftsFor(request) : 0;
+        DraftDepth? depth = drafts > 0 ? new DraftDepth(drafts, isLikely: request.Prediction is not null) : null;
+        NgramIndex? ngrams = depth is null || _runner.MaxDrafts > 0 || _options.PromptLookupDrafts == 0 ? null : IndexNgrams(request, maxTokens);
         long now = _options.Time.GetTimestamp();
         Generation generation = new(request, maxTokens, now);
         TokenHashes? hashes = Hash(request, maxTokens, privateSalt);
@@ -80,9 +84,17 @@ public sealed partial class InferenceEngine
             HasPrivateHashes = privateSalt is not null,
             Depth = depth,
             Ngrams = ngrams,
+            Prediction = depth is not null && request.Prediction is { Length: > 0 } predicted ? new PredictedText(predicted, request.Prompt.Length) : null,
         };
         generation.OnCancel(() => Cancel(sequence));
         return sequence;
+    }
+
+    /// <summary>Most guesses a step for a request: the engine's, more where the client says what will come, fewer where it wants fewer.</summary>
+    private int DraftsFor(GenerationRequest request)
+    {
+        int most = request.Prediction is { Length: > 0 } ? Math.Max(MaxDrafts, PredictedDrafts) : MaxDrafts;
+        return Math.Min(most, request.MaxDrafts ?? most);
     }
 
     /// <summary>

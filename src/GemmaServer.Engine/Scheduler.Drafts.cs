@@ -26,8 +26,7 @@ internal sealed partial class Scheduler
         while (drafts > 0 && (more = _blocks.PagesMissing(sequence.Blocks!, start + 1 + drafts) - own) > _draftPages) drafts--;
         if (drafts == 0) more = 0;
 
-        if (sequence.Ngrams is null) sequence.KeepDrafts(drafts);
-        else sequence.GuessFromTokens(drafts);
+        sequence.Guess(drafts);
         if (sequence.Constraint is { } constraint) sequence.KeepDrafts(AllowedDrafts(constraint, sequence.TokensAndDrafts[sequence.Count..]));
         _draftRoom -= sequence.Drafts;
         _draftPages -= more;

@@ -28,6 +28,9 @@ internal sealed class Sequence
     /// <summary>Answers are seldom longer than this; longer ones grow by doubling.</summary>
     public const int FirstOutputRoom = 1024;
 
+    /// <summary>Most guesses a step from a prediction.</summary>
+    public const int MostPredicted = 64;
+
     private readonly int[] _stopTokens;
     private readonly Func<int, bool>? _endsWith;
     private int[] _tokens;
@@ -140,6 +143,12 @@ internal sealed class Sequence
     /// <summary>Guesses from its own tokens; null where the runner guesses, or nobody.</summary>
     public NgramIndex? Ngrams { get; init; }
 
+    /// <summary>Guesses from the answer that the client expects, before all others; null without one.</summary>
+    public PredictedText? Prediction { get; init; }
+
+    /// <summary>Whether <see cref="Drafts"/> come from the <see cref="Prediction"/>.</summary>
+    public bool AreDraftsPredicted { get; private set; }
+
     /// <summary>Guesses that stand behind the known tokens, to be verified.</summary>
     public int Drafts { get; private set; }
 
@@ -179,12 +188,31 @@ internal sealed class Sequence
         Reserve(Count + drafts.Length);
         drafts.CopyTo(_tokens.AsSpan(Count));
         Drafts = drafts.Length;
+        AreDraftsPredicted = false;
     }
 
-    /// <summary>Looks for guesses in its own tokens, at most <paramref name="most"/>.</summary>
-    public void GuessFromTokens(int most)
+    /// <summary>Settles at most <paramref name="most"/> guesses: from the prediction, else from its own tokens, else those that the runner gave.</summary>
+    public void Guess(int most)
     {
-        Ngrams!.Extend(Tokens);
+        if (Prediction is not null)
+        {
+            // What the runner guessed stays where it is unless the prediction has something to put there.
+            Span<int> predicted = stackalloc int[Math.Min(most, MostPredicted)];
+            int count = Prediction.Guess(Tokens, predicted);
+            if (count > 0)
+            {
+                SetDrafts(predicted[..count]);
+                AreDraftsPredicted = true;
+                return;
+            }
+        }
+        AreDraftsPredicted = false;
+        if (Ngrams is null)
+        {
+            KeepDrafts(most);
+            return;
+        }
+        Ngrams.Extend(Tokens);
         Reserve(Count + most);
         Drafts = Ngrams.Guess(Tokens, _tokens.AsSpan(Count, most));
     }

@@ -3,7 +3,9 @@ namespace GemmaServer.Compute;
 /// <summary>How the next token of one sequence is chosen. Immutable; checked by whoever made it.</summary>
 /// <remarks>
 /// Order of operations: logits → (logprobs are taken here) → <see cref="LogitBias"/>, penalties, bans and what the step allows → temperature →
-/// top-k → top-p → min-p → Gumbel-max keyed by (<see cref="Seed"/>, position). The result depends on this sequence alone.
+/// top-k → top-p → min-p → Gumbel-max keyed by (<see cref="Seed"/>, position). The result depends on this sequence alone. Where bans
+/// and <see cref="MinTokens"/> would leave nothing of what the step allows, what the step allows wins: an answer whose grammar is
+/// complete ends.
 /// </remarks>
 public sealed class SamplingParams
 {

@@ -33,6 +33,12 @@ public sealed class Generation
     /// <summary>Those of them that came from the prefix cache when it was first admitted. Known before the first event.</summary>
     public int CachedTokens { get; internal set; }
 
+    /// <summary>Tokens of the answer that were guessed from the request's prediction. Complete with the last event, as the next one.</summary>
+    public int AcceptedPredictions { get; private set; }
+
+    /// <summary>Guesses from the prediction that were computed and were wrong.</summary>
+    public int RejectedPredictions { get; private set; }
+
     /// <summary>Tokens handed out so far.</summary>
     public int GeneratedTokens { get; private set; }
 
@@ -79,6 +85,12 @@ public sealed class Generation
     internal void Admitted(long at)
     {
         if (AdmittedAt == 0) AdmittedAt = at;
+    }
+
+    internal void AddPredicted(int guesses, int accepted)
+    {
+        AcceptedPredictions += accepted;
+        RejectedPredictions += guesses - accepted;
     }
 
     internal void Publish(in TokenEvent token, long at)

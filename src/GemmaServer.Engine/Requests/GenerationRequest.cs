@@ -27,6 +27,12 @@ public sealed class GenerationRequest
     /// <summary>Which tokens the answer may have; null where any. Not shared with another request.</summary>
     public TokenConstraint? Constraint { get; init; }
 
+    /// <summary>Tokens that the answer is expected to have: guesses for speculation, whether or not anybody else guesses; null for none.</summary>
+    public int[]? Prediction { get; init; }
+
+    /// <summary>Most guesses a step, within what the engine does; 0 for none, null leaves it to the engine.</summary>
+    public int? MaxDrafts { get; init; }
+
     /// <summary>−1: none; n ≥ 0: the logprob of every prompt token and the n best at its place; such a request does not use the prefix cache.</summary>
     public int PromptLogprobs { get; init; } = -1;
 

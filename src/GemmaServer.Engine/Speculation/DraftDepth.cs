@@ -8,22 +8,24 @@ namespace GemmaServer.Engine;
 /// With a chance p for each guess, the k-th counts with p^k, so k ≤ ln(cost) / ln(p). p is the mean over the sequence's own
 /// guesses, beginning with a cautious one and fading so that a change of the text shows.
 /// </remarks>
-internal sealed class DraftDepth(int most)
+/// <param name="most">Most guesses a step.</param>
+/// <param name="isLikely">Whether somebody said that the guesses will be right: it begins with many, and with trust in them.</param>
+internal sealed class DraftDepth(int most, bool isLikely = false)
 {
-    private const double FirstChance = 0.3, FirstWeight = 3;    // as if three guesses had been seen
+    private const double FirstChance = 0.3, LikelyChance = 0.9, FirstWeight = 3;    // as if three guesses had been seen
     private const double Fade = 1.0 / 16;
     private const double SureEnough = 0.99;
 
     /// <summary>Rows between two trials once guessing does not pay: twice as many after each that failed, so that one in a hundred is lost in the end.</summary>
     private const int ShortestPause = 32, LongestPause = 128;
 
-    private double _chance = FirstChance;
+    private double _chance = isLikely ? LikelyChance : FirstChance;
     private int _seen;
     private int _rowsSinceTrial;
     private int _pause = ShortestPause;
 
     /// <summary>Guesses wanted for the next step; changes only in <see cref="Committed"/>.</summary>
-    public int Next { get; private set; } = Math.Min(1, most);
+    public int Next { get; private set; } = isLikely ? most : Math.Min(1, most);
 
     /// <summary>Takes in what became of a step's guesses and settles how many the next step gets.</summary>
     /// <param name="drafts">Guesses that were verified.</param>

@@ -49,18 +49,7 @@ internal sealed class NgramIndex
     /// <param name="drafts">Filled with guesses from the start.</param>
     public int Guess(ReadOnlySpan<int> tokens, Span<int> drafts)
     {
-        int last = tokens.Length - 1;
-        if (last < Shortest || drafts.IsEmpty) return 0;
-
-        int longest = Shortest - 1, found = -1;
-        int place = _latest[Hash(tokens, last)] - 1;
-        for (int candidates = 0; place >= 0 && candidates < MostCandidates; candidates++, place = _before[place] - 1)
-        {
-            int length = MatchLength(tokens, place);
-            if (length <= longest) continue;
-            (longest, found) = (length, place);
-            if (length == LongestCompared) break;
-        }
+        int found = drafts.IsEmpty ? -1 : Find(tokens, tokens);
         if (found < 0) return 0;
 
         // What follows may reach into the guesses themselves: a period shorter than the draft goes on.
@@ -72,10 +61,30 @@ internal sealed class NgramIndex
         return drafts.Length;
     }
 
-    private static int MatchLength(ReadOnlySpan<int> tokens, int place)
+    /// <summary>Where the last tokens stood before, as the place of their last one; −1 for nowhere.</summary>
+    /// <param name="text">What was given to <see cref="Extend"/>.</param>
+    /// <param name="tokens">All tokens of the sequence so far: the text itself, or another.</param>
+    public int Find(ReadOnlySpan<int> text, ReadOnlySpan<int> tokens)
     {
-        int last = tokens.Length - 1, most = Math.Min(place + 1, LongestCompared), length = 0;
-        while (length < most && tokens[place - length] == tokens[last - length]) length++;
+        int last = tokens.Length - 1;
+        if (last < Shortest) return -1;
+
+        int longest = Shortest - 1, found = -1;
+        int place = _latest[Hash(tokens, last)] - 1;
+        for (int candidates = 0; place >= 0 && candidates < MostCandidates; candidates++, place = _before[place] - 1)
+        {
+            int length = MatchLength(text, place, tokens);
+            if (length <= longest) continue;
+            (longest, found) = (length, place);
+            if (length == LongestCompared) break;
+        }
+        return found;
+    }
+
+    private static int MatchLength(ReadOnlySpan<int> text, int place, ReadOnlySpan<int> tokens)
+    {
+        int last = tokens.Length - 1, most = Math.Min(Math.Min(place, last) + 1, LongestCompared), length = 0;
+        while (length < most && text[place - length] == tokens[last - length]) length++;
         return length;
     }
 

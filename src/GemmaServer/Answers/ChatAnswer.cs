@@ -16,13 +16,24 @@ internal static partial class ChatAnswer
     public static async Task ServeAsync(
         HttpContext http, Server server, string operation, ServedModel model, ChatRequest request, RequestOrigin origin, IAnswerShape<ChatChoice> shape)
     {
+        CompiledGrammar? grammar = null;
+        if (request.Constraint is { } constraint)
+        {
+            (grammar, ApiError? error) = await constraint.CompileAsync(server.Grammars!, http.RequestAborted);
+            if (error is not null)
+            {
+                await (request.Rename?.Invoke(error) ?? error).WriteAsync(http);
+                return;
+            }
+        }
+        AnswerRules rules = new(grammar, request.ThoughtBudget, request.Prediction);
         int n = request.Sampling.N;
         using RequestWatch watch = server.Watch(http, operation, model, request.Prompt.Length, request.MaxTokens, n, n);
         GenerationRequest[] requests = new GenerationRequest[n];
         for (int i = 0; i < n; i++)
         {
             requests[i] = request.Sampling.ToRequest(watch.RequestId, request.Prompt, request.MaxTokens, i, request.Logprobs, promptLogprobs: -1,
-                request.Start == PromptState.ThoughtOpen, origin, request.GenerationStart);
+                request.Start == PromptState.ThoughtOpen, origin, request.GenerationStart, rules);
         }
         Log.Accepted(server.Logger, operation, watch.RequestId, model.Names[0], request.Prompt.Length, request.Sampling.Stream, n);
         await Answer.ServeAsync(http, server, model, watch, requests, request.Sampling.Stream, (i, g) => new ChatChoice(i, g, request, model.Tokenizer), shape);

@@ -26,7 +26,8 @@ internal sealed class ChatChoice : IAnswerChoice
         _generation = generation;
         _request = request;
         _tokenizer = tokenizer;
-        _parser = new OutputParser(tokenizer, request.Start, request.EnableThinking);
+        // An opener that was lost is guessed from the text; where a format rules, the text may begin with anything.
+        _parser = new OutputParser(tokenizer, request.Start, request.EnableThinking && request.Constraint?.Format is null);
         if (request.Sampling.Stops.Count > 0) _filter = new StopTextFilter(request.Sampling.Stops, request.Sampling.IncludeStop);
         _wantsLogprobs = request.Logprobs >= 0;
     }
@@ -41,6 +42,12 @@ internal sealed class ChatChoice : IAnswerChoice
 
     /// <summary>For each of <see cref="Logprobs"/>, how many events that are no content came before it; for writers that part the content there.</summary>
     public List<int> LogprobPlaces { get; } = [];
+
+    /// <summary>Token ids that are not yet written, where the client wants them; the writer clears it.</summary>
+    public List<int> TokenIds { get; } = [];
+
+    /// <summary>What the engine knows of it.</summary>
+    public Generation Generation => _generation;
 
     /// <summary>Tokens generated, the stop token included.</summary>
     public int Tokens { get; private set; }
@@ -68,6 +75,7 @@ internal sealed class ChatChoice : IAnswerChoice
             if (token.Token >= 0)
             {
                 Tokens++;
+                if (_request.Sampling.ReturnTokenIds) TokenIds.Add(token.Token);
                 watch.Token(Index);
             }
             Push(token, watch);

@@ -29,7 +29,12 @@ internal sealed class ChatTranslation : IDisposable
     public void Map(string chatPath, string path) => _names[chatPath] = path;
 
     /// <summary>Closes the body and reads it.</summary>
-    public ApiError? Read(ServedModel model, ServerOptions options, out ChatRequest? request) => Read(ChatRequestReader.Read, model, options, out request);
+    public ApiError? Read(ServedModel model, ServerOptions options, out ChatRequest? request)
+    {
+        ApiError? error = Read(ChatRequestReader.Read, model, options, out request);
+        if (request is not null) request.Rename = Rename;
+        return error;
+    }
 
     /// <summary>Closes the body and reads it as another kind of request.</summary>
     public ApiError? Read<T>(RequestReader<T> reader, ServedModel model, ServerOptions options, out T? request) where T : class

@@ -1,4 +1,5 @@
 using GemmaServer.Engine;
+using GemmaServer.Text;
 
 namespace GemmaServer;
 
@@ -19,15 +20,22 @@ internal static partial class CompletionsEndpoint
             await error.WriteAsync(http);
             return;
         }
+        CompiledGrammar? grammar = null;
+        if (request!.Constraint is { } constraint) (grammar, error) = await constraint.CompileAsync(server.Grammars!, http.RequestAborted);
+        if (error is not null)
+        {
+            await error.WriteAsync(http);
+            return;
+        }
         if (Interlocked.Exchange(ref _warned, 1) == 0) Log.RawPrompt(server.Logger);
-        using RequestWatch watch = server.Watch(http, "text_completion", model!, request!.Prompts.Sum(static p => p.Tokens.Length), request.MaxTokens,
+        using RequestWatch watch = server.Watch(http, "text_completion", model!, request.Prompts.Sum(static p => p.Tokens.Length), request.MaxTokens,
             request.Sampling.N, request.Prompts.Count * request.Sampling.N);
         int n = request.Sampling.N;
-        await Answer.ServeAsync(http, server, model!, watch, Requests(request, origin, watch), request.Sampling.Stream,
+        await Answer.ServeAsync(http, server, model!, watch, Requests(request, grammar, origin, watch), request.Sampling.Stream,
             (i, g) => new CompletionChoice(i, g, request, request.Prompts[i / n], model!.Tokenizer), new CompletionShape(model!, request));
     }
 
-    private static List<GenerationRequest> Requests(CompletionRequest request, in RequestOrigin origin, RequestWatch watch)
+    private static List<GenerationRequest> Requests(CompletionRequest request, CompiledGrammar? grammar, in RequestOrigin origin, RequestWatch watch)
     {
         List<GenerationRequest> requests = [];
         int promptLogprobs = request.Echo ? request.Logprobs : -1;
@@ -36,7 +44,7 @@ internal static partial class CompletionsEndpoint
             for (int choice = 0; choice < request.Sampling.N; choice++)
             {
                 requests.Add(request.Sampling.ToRequest(watch.RequestId, prompt.Tokens, request.MaxTokens, choice, request.Logprobs, promptLogprobs,
-                    thoughtOpen: false, origin));
+                    thoughtOpen: false, origin, rules: new AnswerRules(grammar)));
             }
         }
         return requests;

@@ -58,7 +58,7 @@ internal static class DerenderEndpoint
         result = null;
         FieldReader fields = new(root);
         if (fields.Text("model") is { } name && !model.Serves(name)) return ApiError.UnknownModel(name);
-        bool thinking = PromptFields.ReadThinking(fields, out _) == true;
+        bool thinking = ReasoningFields.Read(fields).Enabled == true;
         bool isLength = fields.OneOf("finish_reason", "stop", "length") == "length";
         string? state = fields.OneOf("prompt_state", "content", "thought_open");
         PromptState start = state == "thought_open" ? PromptState.ThoughtOpen : PromptState.Content;

@@ -62,6 +62,7 @@ public static class GemmaServerApp
         MetricsEndpoint.Map(app, server);
         VersionEndpoint.Map(app);
         DrainEndpoint.Map(app, server);
+        PlaygroundEndpoint.Map(app, server);
         if (server.Options.EnableSwagger) OpenApiEndpoint.Map(app);
     }
 

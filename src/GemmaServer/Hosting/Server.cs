@@ -35,6 +35,9 @@ internal sealed partial class Server : IDisposable
     /// <summary>How long a stream may be silent before a comment shows that it lives.</summary>
     public TimeSpan KeepAlive { get; init; } = TimeSpan.FromSeconds(15);
 
+    /// <summary>Grammars of the loaded model; null while it loads.</summary>
+    public GrammarCache? Grammars { get; private set; }
+
     /// <summary>Null while it loads.</summary>
     public ServedModel? Model => Volatile.Read(ref _model);
 
@@ -49,7 +52,8 @@ internal sealed partial class Server : IDisposable
     /// <summary>The model is there.</summary>
     public void Serve(ServedModel model)
     {
-        Metrics.Attach(model);
+        Grammars = new GrammarCache(model.Tokenizer, model.VocabularySize, _largeReads);
+        Metrics.Attach(model, Grammars);
         Volatile.Write(ref _model, model);
         Log.Serving(Logger, string.Join(", ", model.Names), model.MaxModelLength);
     }

@@ -84,7 +84,7 @@ internal sealed class ServerMetrics : IDisposable
     public Histogram<long> GenAiTokens { get; }
 
     /// <summary>Adds what the engine counts, once there is one.</summary>
-    public void Attach(ServedModel model)
+    public void Attach(ServedModel model, GrammarCache grammars)
     {
         EngineMetrics engine = model.Engine.Metrics;
         Exporter.SetConstantLabels([new("model_name", model.Names[0]), new("engine", "0")]);
@@ -110,6 +110,9 @@ internal sealed class ServerMetrics : IDisposable
         Total("engine_rows", () => engine.Rows, "Rows computed in forward passes.");
         Seconds("engine_model", () => engine.ModelSeconds, "Seconds of the engine thread in the model.");
         Seconds("engine_overhead", () => engine.OverheadSeconds, "Seconds of the engine thread outside the model, in turns in which a step ran.");
+        Total("grammar_cache_hits", () => grammars.Hits, "Requests whose grammar was compiled already, or on its way.");
+        Total("grammar_cache_misses", () => grammars.Misses, "Requests whose grammar had to be compiled.");
+        Seconds("grammar_compile", () => grammars.CompileSeconds, "Seconds spent on compiling grammars.");
         if (OperatingSystem.IsLinux()) AddThreadTimes();
         Total("engine_failures", () => engine.Failures, "Failures that the engine survived.");
     }

@@ -96,6 +96,14 @@ internal sealed record ApiError(int Status, string Type, string? Code, string Me
     public static ApiError UnknownParameter(string param) =>
         new(400, Invalid, "unknown_parameter", $"Unknown parameter: '{Echo(param)}'.", Echo(param));
 
+    /// <summary>A response format's schema that cannot be followed, as OpenAI says it.</summary>
+    public static ApiError InvalidSchema(string param, string name, string why) =>
+        new(400, Invalid, null, $"Invalid schema for response_format '{Echo(name)}': {why}", param);
+
+    /// <summary>A tool's schema that cannot be followed.</summary>
+    public static ApiError InvalidFunction(int index, string name, string why) =>
+        new(400, Invalid, "invalid_function_parameters", $"Invalid schema for function '{Echo(name)}': {why}", $"tools[{index}].function.parameters");
+
     public static ApiError Template(string why) => new(400, Invalid, "invalid_value", $"Invalid 'messages': {why}", "messages");
 
     public static ApiError ContextLength(string param, int maxTokens, long gotTokens, bool atLeast = false) =>

@@ -28,6 +28,18 @@ internal sealed class ChatRequest
     /// <summary>False ends the answer after its first tool call.</summary>
     public required bool ParallelToolCalls { get; init; }
 
+    /// <summary>The grammar of the answer; null where any will do.</summary>
+    public AnswerConstraint? Constraint { get; init; }
+
+    /// <summary>Most tokens of thoughts; null for any number.</summary>
+    public int? ThoughtBudget { get; init; }
+
+    /// <summary>Tokens that the client expects; null for none.</summary>
+    public int[]? Prediction { get; init; }
+
+    /// <summary>Gives a mistake that shows later the name that the client's own API has for the field; null for this one's names.</summary>
+    public Func<ApiError, ApiError>? Rename { get; set; }
+
     /// <summary>Echoed when the client sent one.</summary>
     public required JsonElement? Metadata { get; init; }
 

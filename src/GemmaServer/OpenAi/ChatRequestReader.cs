@@ -8,8 +8,7 @@ internal static class ChatRequestReader
 {
     private static readonly HashSet<string> Known = new(StringComparer.Ordinal)
     {
-        "max_completion_tokens", "top_logprobs", "tool_choice", "parallel_tool_calls", "response_format", "include_reasoning",
-        "separate_reasoning", "stream_reasoning", "modalities", "audio", "web_search_options", "store", "service_tier", "safety_identifier",
+        "max_completion_tokens", "top_logprobs", "tool_choice", "parallel_tool_calls", "modalities", "audio", "web_search_options", "store", "service_tier", "safety_identifier",
         "verbosity", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "prediction", "moderation", "functions",
         "function_call", "echo", "documents", "chat_template", "mm_processor_kwargs", "use_beam_search",
     };
@@ -30,17 +29,15 @@ internal static class ChatRequestReader
         long? maxTokens = fields.Integer("max_completion_tokens", 1, int.MaxValue);
         maxTokens ??= fields.Integer("max_tokens", 1, int.MaxValue);
         int logprobs = ReadLogprobs(fields);
-        bool includeReasoning = fields.Flag("include_reasoning", true);
-        if (!fields.Flag("separate_reasoning", true))
-            fields.Fail(ApiError.UnsupportedValue("separate_reasoning", "false", "Thoughts are never mixed into the content."));
-        bool parallel = fields.Flag("parallel_tool_calls", true);
+        AnswerFormat? format = AnswerFormatReader.Read(fields);
         sampling.AddTier(fields.OneOf("service_tier", "auto", "default", "flex", "fast", "scale", "priority"));
         ReadUnsupported(fields);
 
         PromptFields? prompt = PromptFields.Read(fields, model, onlyShown: false);
         if (prompt is null) return fields.Error;
-        IReadOnlyList<string> tools = prompt.ToolNames;
-        if (IsToolChoiceNone(fields, tools)) sampling.Banned.Add(model.Tokenizer.Special.ToolCallStart);
+        ToolFields tools = ToolFields.Read(fields, prompt.ToolNames);
+        if (tools.Mode == CallMode.None && fields.TryGet("tool_choice", out _)) sampling.Banned.Add(model.Tokenizer.Special.ToolCallStart);
+        int[]? prediction = ReadPrediction(fields, model);
         if (fields.Error is { } error) return error;
 
         RenderedPrompt? rendered = prompt.Render(fields, model);
@@ -52,6 +49,9 @@ internal static class ChatRequestReader
         if (sampling.MinTokens > most)
             return ApiError.IntegerTooBig("min_tokens", most.ToString(), sampling.MinTokens.ToString());
 
+        bool mayThink = prompt.EnableThinking && rendered.EndState == PromptState.Content && !prompt.Prompt.ContinueFinalMessage;
+        AnswerConstraint? constraint = AnswerConstraint.OfChat(fields, format, tools, rendered.EndState, mayThink, model);
+        if (fields.Error is not null) return fields.Error;
         request = new ChatRequest
         {
             Sampling = sampling,
@@ -61,8 +61,11 @@ internal static class ChatRequestReader
             EnableThinking = prompt.EnableThinking,
             MaxTokens = most,
             Logprobs = logprobs,
-            IncludeReasoning = includeReasoning,
-            ParallelToolCalls = parallel,
+            IncludeReasoning = prompt.Reasoning.Include,
+            ThoughtBudget = prompt.EnableThinking || rendered.EndState == PromptState.ThoughtOpen ? prompt.Reasoning.Budget : null,
+            ParallelToolCalls = tools.Parallel,
+            Constraint = constraint,
+            Prediction = prediction,
             Metadata = fields.TryGet("metadata", out JsonElement metadata) ? metadata.Clone() : null,
             EchoServiceTier = fields.TryGet("service_tier", out _),
         };
@@ -80,7 +83,6 @@ internal static class ChatRequestReader
     /// <summary>What would change the answer and cannot be had is refused; what only concerns somebody else's service is not.</summary>
     private static void ReadUnsupported(FieldReader fields)
     {
-        ReadResponseFormat(fields);
         if (fields.TryGetArray("modalities", out JsonElement modalities))
         {
             int i = 0;
@@ -98,6 +100,7 @@ internal static class ChatRequestReader
             fields.Fail(ApiError.UnsupportedParameter("functions", "Use 'tools' instead."));
         if (fields.TryGet("function_call", out JsonElement call) && !(call.ValueKind == JsonValueKind.String && call.GetString() is "none" or "auto"))
             fields.Fail(ApiError.UnsupportedParameter("function_call", "Use 'tool_choice' instead."));
+        if (fields.TryGet("truncate_prompt_tokens", out _)) fields.Fail(ApiError.UnsupportedParameter("truncate_prompt_tokens", "Leave out messages instead."));
         if (fields.Flag("echo", false)) fields.Fail(ApiError.UnsupportedParameter("echo"));
         if (fields.TryGetArray("documents", out JsonElement documents) && documents.GetArrayLength() > 0)
             fields.Fail(ApiError.UnsupportedParameter("documents"));
@@ -115,73 +118,42 @@ internal static class ChatRequestReader
         fields.Flag("store");
     }
 
-    private static void ReadResponseFormat(FieldReader fields)
+    /// <summary><c>{type: content, content}</c>: what the answer is expected to be, as tokens to guess with.</summary>
+    private static int[]? ReadPrediction(FieldReader fields, ServedModel model)
     {
-        if (!fields.TryGetObject("response_format", out JsonElement format)) return;
-        if (!format.TryGetProperty("type", out JsonElement type)) fields.Fail(ApiError.Missing("response_format.type"));
-        else if (type.ValueKind != JsonValueKind.String) fields.Fail(ApiError.WrongType("response_format.type", "a string", type));
-        else if (type.GetString() is "json_object" or "json_schema" or "structural_tag")
-            fields.Fail(ApiError.UnsupportedValue("response_format", $"'{type.GetString()}'", "Only 'text' is supported."));
-        else if (type.GetString() != "text")
-            fields.Fail(ApiError.Value("response_format.type", type.GetString()!, "json_object", "json_schema", "text"));
+        if (!fields.TryGetObject("prediction", out JsonElement value)) return null;
+        FieldReader prediction = fields.Into("prediction", value);
+        if (!prediction.TryGet("type", out _)) prediction.Fail(ApiError.Missing("prediction.type"));
+        prediction.OneOf("type", "content");
+        if (!prediction.TryGet("content", out JsonElement content)) prediction.Fail(ApiError.Missing("prediction.content"));
+        string text = prediction.Error is null ? PredictedText(prediction, content) : "";
+        fields.Take(prediction);
+        if (fields.Error is not null || text.Length == 0) return null;
+
+        // What lies behind the context's end cannot come true.
+        int longest = (int)Math.Min(text.Length, (long)model.MaxModelLength * model.LongestToken);
+        int[] tokens = model.Tokenizer.Encode(text[..longest], parseSpecial: false);
+        return tokens.Length <= model.MaxModelLength ? tokens : tokens[..model.MaxModelLength];
     }
 
-    /// <summary>Whether calls are ruled out. What needs a grammar is refused.</summary>
-    private static bool IsToolChoiceNone(FieldReader fields, IReadOnlyList<string> tools)
+    private static string PredictedText(FieldReader fields, JsonElement content)
     {
-        if (!fields.TryGet("tool_choice", out JsonElement choice)) return false;
-        const string needsGrammar = "Only 'none' and 'auto' are supported.";
-        if (choice.ValueKind == JsonValueKind.String)
+        if (content.ValueKind == JsonValueKind.String) return content.GetString()!;
+        if (content.ValueKind != JsonValueKind.Array)
         {
-            string text = choice.GetString()!;
-            if (text is "none" or "auto") return text == "none";
-            if (text != "required") fields.Fail(ApiError.Value("tool_choice", text, "none", "auto", "required"));
-            else if (tools.Count == 0) fields.Fail(ApiError.BadValue("tool_choice", "it is only allowed when 'tools' are specified."));
-            else fields.Fail(ApiError.UnsupportedValue("tool_choice", "'required'", needsGrammar));
-            return false;
+            fields.Fail(ApiError.WrongType("prediction.content", "one of a string or array of objects", content));
+            return "";
         }
-        if (choice.ValueKind != JsonValueKind.Object)
+        System.Text.StringBuilder text = new();
+        int i = 0;
+        foreach (JsonElement part in content.EnumerateArray())
         {
-            fields.Fail(ApiError.WrongType("tool_choice", "one of a string or object", choice));
-            return false;
+            string path = $"prediction.content[{i++}]";
+            if (part.ValueKind != JsonValueKind.Object) fields.Fail(ApiError.WrongType(path, "an object", part));
+            else if (!part.TryGetProperty("text", out JsonElement piece)) fields.Fail(ApiError.Missing($"{path}.text"));
+            else if (piece.ValueKind != JsonValueKind.String) fields.Fail(ApiError.WrongType($"{path}.text", "a string", piece));
+            else text.Append(piece.GetString());
         }
-        if (!choice.TryGetProperty("type", out JsonElement type)) fields.Fail(ApiError.Missing("tool_choice.type"));
-        else if (type.ValueKind != JsonValueKind.String) fields.Fail(ApiError.WrongType("tool_choice.type", "a string", type));
-        else if (type.GetString() == "allowed_tools") ReadAllowedTools(fields, choice, tools);
-        else if (type.GetString() != "function") fields.Fail(ApiError.Value("tool_choice.type", type.GetString()!, "function", "allowed_tools"));
-        else if (!choice.TryGetProperty("function", out JsonElement function)) fields.Fail(ApiError.Missing("tool_choice.function"));
-        else if (function.ValueKind != JsonValueKind.Object) fields.Fail(ApiError.WrongType("tool_choice.function", "an object", function));
-        else if (!function.TryGetProperty("name", out JsonElement name)) fields.Fail(ApiError.Missing("tool_choice.function.name"));
-        else if (name.ValueKind != JsonValueKind.String) fields.Fail(ApiError.WrongType("tool_choice.function.name", "a string", name));
-        else if (!tools.Contains(name.GetString()!)) fields.Fail(ApiError.BadValue("tool_choice.function.name", $"there is no tool named '{ApiError.Echo(name.GetString()!)}' in 'tools'."));
-        else fields.Fail(ApiError.UnsupportedValue("tool_choice", "a named function", needsGrammar));
-        return false;
-    }
-
-    /// <summary>Allowing every declared tool in mode auto is plain auto; anything narrower needs a grammar.</summary>
-    private static void ReadAllowedTools(FieldReader fields, JsonElement choice, IReadOnlyList<string> tools)
-    {
-        // vLLM's and Responses' flat form {type, mode, tools} is read as well.
-        JsonElement allowed = choice.TryGetProperty("allowed_tools", out JsonElement nested) ? nested : choice;
-        if (allowed.ValueKind != JsonValueKind.Object)
-        {
-            fields.Fail(ApiError.WrongType("tool_choice.allowed_tools", "an object", allowed));
-            return;
-        }
-        if (!allowed.TryGetProperty("tools", out JsonElement list) || list.ValueKind != JsonValueKind.Array)
-        {
-            fields.Fail(ApiError.Missing("tool_choice.allowed_tools.tools"));
-            return;
-        }
-        HashSet<string> names = [];
-        foreach (JsonElement tool in list.EnumerateArray())
-        {
-            JsonElement owner = tool.ValueKind == JsonValueKind.Object && tool.TryGetProperty("function", out JsonElement inner) ? inner : tool;
-            if (owner.ValueKind == JsonValueKind.Object && owner.TryGetProperty("name", out JsonElement name) && name.ValueKind == JsonValueKind.String)
-                names.Add(name.GetString()!);
-        }
-        bool isAuto = !allowed.TryGetProperty("mode", out JsonElement mode) || mode.ValueKind == JsonValueKind.String && mode.GetString() == "auto";
-        if (!isAuto || !tools.All(names.Contains))
-            fields.Fail(ApiError.UnsupportedValue("tool_choice", "'allowed_tools'", "Only mode 'auto' with all tools is supported."));
+        return text.ToString();
     }
 }

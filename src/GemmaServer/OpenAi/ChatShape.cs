@@ -27,13 +27,16 @@ internal sealed class ChatShape(ServedModel model, ChatRequest request, Reasonin
             json.WriteStartObject();
             json.WriteNumber("index"u8, choice.Index);
             Message(json, collected, reasoningField);
-            if (request.Logprobs >= 0) TokenLogprobWriter.Write(json, model.Tokenizer, choice.Logprobs);
+            if (request.Logprobs >= 0) TokenLogprobWriter.Write(json, model.Tokenizer, choice.Logprobs, request.Sampling.TokensAsIds);
             else json.WriteNull("logprobs"u8);
             json.WriteString("finish_reason"u8, choice.FinishReason);
+            if (request.Sampling.ReturnTokenIds) TokenLogprobWriter.Ids(json, "token_ids"u8, choice.TokenIds);
             json.WriteEndObject();
         }
         json.WriteEndArray();
+        if (request.Sampling.ReturnTokenIds) TokenLogprobWriter.Ids(json, "prompt_token_ids"u8, request.Prompt);
         UsageOf(choices).Write(json);
+        AnswerTimes.Write(json, request.Sampling, choices[0].Generation);
         if (request.Metadata is { } metadata)
         {
             json.WritePropertyName("metadata"u8);

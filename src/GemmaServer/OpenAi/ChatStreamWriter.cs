@@ -10,6 +10,7 @@ internal sealed class ChatStreamWriter(SseStream stream, ChatShape shape, ChatRe
 {
     private readonly StringBuilder _joined = new();
     private readonly bool[] _finished = new bool[choices.Count];
+    private bool _toldPrompt = !request.Sampling.ReturnTokenIds;
 
     public EventStream Stream => stream;
 
@@ -41,13 +42,15 @@ internal sealed class ChatStreamWriter(SseStream stream, ChatShape shape, ChatRe
     /// <summary>The usage chunk, whose choices are empty, and the end mark.</summary>
     public void Close()
     {
-        if (request.Sampling.IncludeUsage)
+        SamplingFields sampling = request.Sampling;
+        if (sampling.IncludeUsage || sampling.WantsMetrics || sampling.WantsTimings)
         {
             Utf8JsonWriter json = stream.Begin();
             shape.Head(json, "chat.completion.chunk"u8);
             json.WriteStartArray("choices"u8);
             json.WriteEndArray();
-            shape.UsageOf(choices).Write(json);
+            if (sampling.IncludeUsage) shape.UsageOf(choices).Write(json);
+            AnswerTimes.Write(json, sampling, choices[0].Generation);
             json.WriteEndObject();
             stream.End();
         }
@@ -144,13 +147,23 @@ internal sealed class ChatStreamWriter(SseStream stream, ChatShape shape, ChatRe
         json.WriteEndObject();
         if (withLogprobs && request.Logprobs >= 0)
         {
-            TokenLogprobWriter.Write(json, tokenizer, choice.Logprobs);
+            TokenLogprobWriter.Write(json, tokenizer, choice.Logprobs, request.Sampling.TokensAsIds);
             choice.Logprobs.Clear();
         }
         else json.WriteNull("logprobs"u8);
         json.WriteString("finish_reason"u8, finish);
+        if (request.Sampling.ReturnTokenIds)
+        {
+            TokenLogprobWriter.Ids(json, "token_ids"u8, choice.TokenIds);
+            choice.TokenIds.Clear();
+        }
         json.WriteEndObject();
         json.WriteEndArray();
+        if (!_toldPrompt)
+        {
+            TokenLogprobWriter.Ids(json, "prompt_token_ids"u8, request.Prompt);
+            _toldPrompt = true;
+        }
         if (request.Sampling.ContinuousUsage) shape.UsageOf(choices).Write(json);
         else if (request.Sampling.IncludeUsage) json.WriteNull("usage"u8);
         json.WriteEndObject();

@@ -15,6 +15,7 @@ internal sealed class CompletionChoice : IAnswerChoice
     private readonly Detokenizer _detokenizer;
     private readonly StopTextFilter? _filter;
     private bool _echoed;
+    private bool _toldPrompt;
 
     public CompletionChoice(int index, Generation generation, CompletionRequest request, CompletionPrompt prompt, Tokenizer tokenizer)
     {
@@ -41,6 +42,12 @@ internal sealed class CompletionChoice : IAnswerChoice
     /// <summary>Where in the choice's text the next token of <see cref="Logprobs"/> starts.</summary>
     public int Offset { get; set; }
 
+    /// <summary>Token ids that are not yet written, where the client wants them; the writer clears it.</summary>
+    public List<int> TokenIds { get; } = [];
+
+    /// <summary>What the engine knows of it.</summary>
+    public Generation Generation => _generation;
+
     public int Tokens { get; private set; }
 
     public string? FinishReason { get; private set; }
@@ -60,6 +67,7 @@ internal sealed class CompletionChoice : IAnswerChoice
             if (token.Token >= 0)
             {
                 Tokens++;
+                if (_request.Sampling.ReturnTokenIds) TokenIds.Add(token.Token);
                 watch.Token(Index);
                 if (_request.Logprobs >= 0) Logprobs.Add(token);
                 // The token that ended the answer belongs to it only when it is text.
@@ -78,6 +86,14 @@ internal sealed class CompletionChoice : IAnswerChoice
             }
         }
         return taken > 0;
+    }
+
+    /// <summary>The prompt's tokens, the first time.</summary>
+    public int[]? TakePromptTokens()
+    {
+        if (_toldPrompt) return null;
+        _toldPrompt = true;
+        return _prompt.Tokens;
     }
 
     private void Add(string text)
@@ -106,7 +122,7 @@ internal sealed class CompletionChoice : IAnswerChoice
     }
 
     /// <summary>How a token is named in logprobs.</summary>
-    public string NameOf(int token) => _request.TokensAsIds ? $"token_id:{token}" : TokenLogprobWriter.TextOf(_tokenizer, token);
+    public string NameOf(int token) => _request.Sampling.TokensAsIds ? $"token_id:{token}" : TokenLogprobWriter.TextOf(_tokenizer, token);
 
     /// <summary>UTF-16 units the token adds to the text.</summary>
     public int LengthOf(int token) => _request.Sampling.SkipSpecial && _tokenizer.IsSpecial(token) ? 0 : TokenLogprobWriter.TextOf(_tokenizer, token).Length;

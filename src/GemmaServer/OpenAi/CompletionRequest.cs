@@ -17,8 +17,8 @@ internal sealed class CompletionRequest
     /// <summary>Whether the prompt stands before the answer.</summary>
     public required bool Echo { get; init; }
 
-    /// <summary>Shows tokens in logprobs as <c>token_id:123</c>.</summary>
-    public required bool TokensAsIds { get; init; }
+    /// <summary>The grammar of the answer; null where any will do.</summary>
+    public required AnswerConstraint? Constraint { get; init; }
 }
 
 /// <summary>One prompt of a completion request.</summary>

@@ -12,7 +12,7 @@ internal static class CompletionRequestReader
     private const int MaxPrompts = 2048;
     private const int MaxLogprobs = 20;
 
-    private static readonly HashSet<string> Known = new(StringComparer.Ordinal) { "prompt", "suffix", "echo", "response_format", "use_beam_search" };
+    private static readonly HashSet<string> Known = new(StringComparer.Ordinal) { "prompt", "suffix", "echo", "use_beam_search" };
 
     static CompletionRequestReader() => Known.UnionWith(SamplingFields.Names);
 
@@ -25,15 +25,15 @@ internal static class CompletionRequestReader
         bool echo = fields.Flag("echo", false);
         long maxTokens = fields.Integer("max_tokens", echo ? 0 : 1, int.MaxValue) ?? DefaultMaxTokens;
         int logprobs = (int)(fields.Integer("logprobs", 0, MaxLogprobs) ?? -1);
-        bool asIds = fields.Flag("return_tokens_as_token_ids", false);
         if (fields.Text("suffix") is { Length: > 0 }) fields.Fail(ApiError.UnsupportedParameter("suffix"));
-        if (fields.TryGetObject("response_format", out JsonElement format)
-            && !(format.TryGetProperty("type", out JsonElement type) && type.ValueKind == JsonValueKind.String && type.GetString() == "text"))
-            fields.Fail(ApiError.UnsupportedValue("response_format", "a grammar"));
+        AnswerFormat? format = AnswerFormatReader.Read(fields);
+        int? keep = (int?)fields.Integer("truncate_prompt_tokens", -1, int.MaxValue);
+        if (keep == 0) fields.Fail(ApiError.IntegerTooSmall("truncate_prompt_tokens", "1", "0"));
         bool addSpecial = fields.Flag("add_special_tokens", true);
 
         List<CompletionPrompt> prompts = new Prompts(fields, model, addSpecial, sampling.SkipSpecial).Read();
         if (fields.Error is { } error) return error;
+        if (keep is not null) Truncate(prompts, keep < 0 ? model.MaxModelLength - 1 : keep.Value, model.Tokenizer, sampling.SkipSpecial);
 
         int most = int.MaxValue;
         foreach (CompletionPrompt prompt in prompts)
@@ -54,9 +54,20 @@ internal static class CompletionRequestReader
             MaxTokens = (int)maxTokens,
             Logprobs = logprobs,
             Echo = echo,
-            TokensAsIds = asIds,
+            Constraint = AnswerConstraint.OfText(format, model),
         };
         return null;
+    }
+
+    /// <summary>Keeps the last tokens of each prompt, as vLLM does.</summary>
+    private static void Truncate(List<CompletionPrompt> prompts, int keep, Tokenizer tokenizer, bool skipSpecial)
+    {
+        for (int i = 0; i < prompts.Count; i++)
+        {
+            if (prompts[i].Tokens.Length <= keep) continue;
+            int[] tokens = prompts[i].Tokens[^keep..];
+            prompts[i] = new(tokenizer.Decode(tokens, skipSpecial), tokens);
+        }
     }
 
     private sealed class Prompts(FieldReader fields, ServedModel model, bool addSpecial, bool skipSpecial)

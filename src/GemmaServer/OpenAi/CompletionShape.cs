@@ -21,6 +21,7 @@ internal sealed class CompletionShape(ServedModel model, CompletionRequest reque
         foreach (CompletionChoice choice in choices) Choice(json, choice, withFinish: true);
         json.WriteEndArray();
         UsageOf(choices).Write(json);
+        AnswerTimes.Write(json, request.Sampling, choices[0].Generation);
         json.WriteEndObject();
     }
 
@@ -47,6 +48,12 @@ internal sealed class CompletionShape(ServedModel model, CompletionRequest reque
         if (request.Logprobs >= 0) Logprobs(json, choice);
         else json.WriteNull("logprobs"u8);
         json.WriteString("finish_reason"u8, withFinish ? choice.FinishReason : null);
+        if (request.Sampling.ReturnTokenIds)
+        {
+            TokenLogprobWriter.Ids(json, "token_ids"u8, choice.TokenIds);
+            choice.TokenIds.Clear();
+            if (choice.TakePromptTokens() is { } prompt) TokenLogprobWriter.Ids(json, "prompt_token_ids"u8, prompt);
+        }
         json.WriteEndObject();
     }
 
@@ -133,13 +140,15 @@ internal sealed class CompletionShape(ServedModel model, CompletionRequest reque
         /// <summary>The usage chunk, whose choices are empty, and the end mark.</summary>
         public void Close()
         {
-            if (request.Sampling.IncludeUsage)
+            SamplingFields sampling = request.Sampling;
+            if (sampling.IncludeUsage || sampling.WantsMetrics || sampling.WantsTimings)
             {
                 Utf8JsonWriter json = stream.Begin();
                 shape.Head(json);
                 json.WriteStartArray("choices"u8);
                 json.WriteEndArray();
-                shape.UsageOf(choices).Write(json);
+                if (sampling.IncludeUsage) shape.UsageOf(choices).Write(json);
+                AnswerTimes.Write(json, sampling, choices[0].Generation);
                 json.WriteEndObject();
                 stream.End();
             }

@@ -7,7 +7,7 @@ namespace GemmaServer;
 /// Reads members of a request strictly. The first thing that is wrong is kept in <see cref="Error"/>, naming its path;
 /// afterwards everything reads as absent, so a reader is straight-line code with one question at its end. JSON null is absent.
 /// </summary>
-internal sealed class FieldReader(JsonElement root)
+internal sealed class FieldReader(JsonElement root, string prefix = "")
 {
     /// <summary>The first mistake; null while there is none.</summary>
     public ApiError? Error { get; private set; }
@@ -17,6 +17,15 @@ internal sealed class FieldReader(JsonElement root)
 
     /// <summary>Keeps a mistake, if it is the first.</summary>
     public void Fail(ApiError error) => Error ??= error;
+
+    /// <summary>Reads an object inside this one; its mistakes have the whole path. Give it back with <see cref="Take"/>.</summary>
+    public FieldReader Into(string name, JsonElement value) => new(value, $"{prefix}{name}.") { Error = Error };
+
+    /// <summary>Keeps the first mistake of an object inside.</summary>
+    public void Take(FieldReader inner) => Error ??= inner.Error;
+
+    /// <summary>The member's name with the way to it.</summary>
+    public string PathOf(string name) => prefix + name;
 
     /// <summary>The member, unless it is absent or null, or something went wrong before.</summary>
     public bool TryGet(string name, out JsonElement value)
@@ -34,7 +43,7 @@ internal sealed class FieldReader(JsonElement root)
 
     public string? Text(string name) => TryGet(name, JsonValueKind.String, "a string", out JsonElement value) ? value.GetString() : null;
 
-    public bool? Flag(string name) => TryGet(name, out JsonElement value) ? Flag(name, value) : null;
+    public bool? Flag(string name) => TryGet(name, out JsonElement value) ? Flag(PathOf(name), value) : null;
 
     public bool Flag(string name, bool fallback) => Flag(name) ?? fallback;
 
@@ -45,7 +54,8 @@ internal sealed class FieldReader(JsonElement root)
         return null;
     }
 
-    public long? Integer(string name, long min, long max) => TryGet(name, out JsonElement value) ? Integer(name, value, min, max) : null;
+    public long? Integer(string name, long min, long max) =>
+        TryGet(name, out JsonElement value) ? Integer(PathOf(name), value, min, max) : null;
 
     /// <summary>An integer in JSON's spelling: 1.0 and 1e3 are not.</summary>
     public long? Integer(string path, JsonElement value, long min, long max)
@@ -63,7 +73,7 @@ internal sealed class FieldReader(JsonElement root)
     }
 
     public float? Number(string name, double min, double max, bool minExclusive = false) =>
-        TryGet(name, out JsonElement value) ? Number(name, value, min, max, minExclusive) : null;
+        TryGet(name, out JsonElement value) ? Number(PathOf(name), value, min, max, minExclusive) : null;
 
     /// <summary>A number in range; 1e400 is above every maximum.</summary>
     public float? Number(string path, JsonElement value, double min, double max, bool minExclusive = false)
@@ -89,7 +99,7 @@ internal sealed class FieldReader(JsonElement root)
         {
             if (value == text) return value;
         }
-        Fail(ApiError.Value(name, text, values));
+        Fail(ApiError.Value(PathOf(name), text, values));
         return null;
     }
 
@@ -106,7 +116,7 @@ internal sealed class FieldReader(JsonElement root)
     {
         if (!TryGet(name, out value)) return false;
         if (value.ValueKind == kind) return true;
-        Fail(ApiError.WrongType(name, expected, value));
+        Fail(ApiError.WrongType(PathOf(name), expected, value));
         return false;
     }
 }

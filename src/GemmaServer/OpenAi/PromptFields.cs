@@ -6,12 +6,15 @@ namespace GemmaServer;
 /// <summary>The fields that make a chat prompt; chat, /tokenize, /apply-template and derender share them.</summary>
 internal sealed class PromptFields
 {
-    public static IReadOnlySet<string> Names { get; } = new HashSet<string>(StringComparer.Ordinal)
+    public static IReadOnlySet<string> Names { get; } = new HashSet<string>(ReasoningFields.Names, StringComparer.Ordinal)
     {
-        "messages", "tools", "add_generation_prompt", "continue_final_message", "chat_template_kwargs", "chat_template_fixes", "reasoning_effort",
+        "messages", "tools", "add_generation_prompt", "continue_final_message", "chat_template_fixes",
     };
 
     public required ChatPrompt Prompt { get; init; }
+
+    /// <summary>Whether to think, and for how long.</summary>
+    public required ReasoningFields Reasoning { get; init; }
 
     public bool EnableThinking => Prompt.EnableThinking == true;
 
@@ -29,7 +32,7 @@ internal sealed class PromptFields
     {
         bool fixes = fields.Flag("chat_template_fixes", true);
         bool asTemplate = onlyShown && !fixes;
-        bool? thinking = ReadThinking(fields, out bool? preserve, asTemplate);
+        ReasoningFields reasoning = ReasoningFields.Read(fields, asTemplate);
         bool continueFinal = fields.Flag("continue_final_message", false);
         bool? addGeneration = fields.Flag("add_generation_prompt");
         if (continueFinal && addGeneration == true)
@@ -54,13 +57,14 @@ internal sealed class PromptFields
         }
         return new PromptFields
         {
+            Reasoning = reasoning,
             Prompt = new ChatPrompt
             {
                 Messages = conversation!.Messages,
                 Tools = conversation.Tools,
                 Flavour = model.Flavour,
-                EnableThinking = thinking,
-                PreserveThinking = preserve,
+                EnableThinking = reasoning.Enabled,
+                PreserveThinking = reasoning.Preserve,
                 ContinueFinalMessage = continueFinal,
                 AddGenerationPrompt = addGeneration ?? !continueFinal,
                 TemplateFixes = fixes,
@@ -84,31 +88,5 @@ internal sealed class PromptFields
         if (rendered.Text.Length <= (long)model.MaxModelLength * model.LongestToken) return rendered;
         fields.Fail(ApiError.ContextLength("messages", model.MaxModelLength, model.MaxModelLength, atLeast: true));
         return null;
-    }
-
-    /// <summary>chat_template_kwargs wins over reasoning_effort; thinking is off unless asked for.</summary>
-    public static bool? ReadThinking(FieldReader fields, out bool? preserve, bool asTemplate = false)
-    {
-        preserve = null;
-        bool? thinking = fields.OneOf("reasoning_effort", "none", "minimal", "low", "medium", "high", "xhigh", "max") is { } effort ? effort != "none" : null;
-        if (!fields.TryGetObject("chat_template_kwargs", out JsonElement kwargs)) return thinking;
-        thinking = Kwarg("enable_thinking") ?? thinking;
-        preserve = Kwarg("preserve_thinking");
-        return thinking;
-
-        bool? Kwarg(string name) => !kwargs.TryGetProperty(name, out JsonElement value) || value.ValueKind == JsonValueKind.Null ? null
-            : asTemplate ? IsTruthy(value)
-            : fields.Flag($"chat_template_kwargs.{name}", value);
-
-        // As Python has it: empty and zero are false.
-        static bool IsTruthy(JsonElement value) => value.ValueKind switch
-        {
-            JsonValueKind.False => false,
-            JsonValueKind.Number => value.GetDouble() != 0,
-            JsonValueKind.String => value.GetRawText().Length > 2,
-            JsonValueKind.Array => value.GetArrayLength() > 0,
-            JsonValueKind.Object => value.GetPropertyCount() > 0,
-            _ => true,
-        };
     }
 }

@@ -7,7 +7,7 @@ using GemmaServer.Text;
 namespace GemmaServer;
 
 /// <summary>The fields that chat and text completions share: how tokens are chosen and when an answer ends.</summary>
-internal sealed class SamplingFields
+internal sealed partial class SamplingFields
 {
     /// <summary>OpenAI takes 4; other servers' clients use more.</summary>
     public const int MaxStops = 16;
@@ -17,19 +17,19 @@ internal sealed class SamplingFields
     /// <summary>Priorities between two service tiers: more than anybody uses within one.</summary>
     private const int TierDistance = 1_000_000;
 
-    public static IReadOnlySet<string> Names { get; } = new HashSet<string>(StringComparer.Ordinal)
+    public static IReadOnlySet<string> Names { get; } = new HashSet<string>(AnswerFormatReader.Names, StringComparer.Ordinal)
     {
         "model", "temperature", "top_p", "top_k", "min_p", "repetition_penalty", "repeat_penalty", "frequency_penalty", "presence_penalty",
         "logit_bias", "seed", "n", "stop", "stop_token_ids", "min_tokens", "ignore_eos", "include_stop_str_in_output", "skip_special_tokens",
         "spaces_between_special_tokens", "stream", "stream_options", "user", "max_tokens", "logprobs", "best_of", "priority", "timeout", "request_id", "return_token_ids",
-        "return_tokens_as_token_ids", "truncate_prompt_tokens", "add_special_tokens", "cache_salt", "metadata",
+        "return_tokens_as_token_ids", "truncate_prompt_tokens", "add_special_tokens", "cache_salt", "metadata", "allowed_token_ids", "bad_words",
+        "speculative", "metrics", "timings", "timings_per_token",
     };
 
     /// <summary>Constraints and modes that would change the answer if they were silently dropped.</summary>
     private static readonly string[] NotSupported =
     [
-        "structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar", "grammar", "json_schema", "regex", "ebnf",
-        "prompt_logprobs", "prompt_embeds", "truncate_prompt_tokens", "allowed_token_ids", "bad_words", "logits_processors", "length_penalty",
+        "prompt_logprobs", "prompt_embeds", "logits_processors", "length_penalty",
     ];
 
     private readonly List<KeyValuePair<int, float>> _bias = [];
@@ -93,15 +93,19 @@ internal sealed class SamplingFields
         s._priority = (int)(fields.Integer("priority", int.MinValue, int.MaxValue) ?? 0);
         if (fields.Number("timeout", 0, RequestOrigin.MaxSeconds, minExclusive: true) is { } seconds) s._timeout = TimeSpan.FromSeconds(Math.Max(seconds, 1e-6));
         s.ReadStream(fields);
+        s.ReadTokenLists(fields);
+        s.ReadSpeculative(fields);
+        s.ReadExtras(fields);
         s.ReadIgnored(fields);
         return s;
     }
 
     /// <summary>The request for one of the choices.</summary>
     public GenerationRequest ToRequest(string id, int[] prompt, int maxTokens, int choice, int logprobs, int promptLogprobs, bool thoughtOpen, in RequestOrigin origin,
-        int? cacheBoundary = null)
+        int? cacheBoundary = null, in AnswerRules rules = default)
     {
-        IReadOnlyList<int> ends = IgnoreEos ? _stopTokens : [.. _model.EndTokens, .. _stopTokens];
+        // A grammar that is complete leaves the end alone, whatever else was asked for; there it has to count as one.
+        IReadOnlyList<int> ends = IgnoreEos && rules.Grammar is null ? _stopTokens : [.. _model.EndTokens, .. _stopTokens];
         List<int> banned = [.. _model.SuppressTokens, .. Banned];
         if (IgnoreEos) banned.AddRange(_model.EndTokens.Where(t => !_stopTokens.Contains(t)));
         int topK = _topK ?? _defaults.TopK;
@@ -112,6 +116,9 @@ internal sealed class SamplingFields
             MaxTokens = maxTokens,
             StopTokens = ends,
             Stop = _stops.Count > 0 ? new StopMatcher(_model.Tokenizer, _stops, thoughtOpen) : null,
+            Constraint = Constrain(rules, thoughtOpen),
+            Prediction = rules.Prediction,
+            MaxDrafts = _maxDrafts,
             PromptLogprobs = promptLogprobs,
             CacheSalt = _cacheSalt,
             CacheBoundary = cacheBoundary,

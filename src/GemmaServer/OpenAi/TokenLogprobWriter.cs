@@ -13,33 +13,41 @@ internal static class TokenLogprobWriter
     private const float Never = -9999f;
 
     /// <summary>The <c>logprobs</c> object of a chat choice.</summary>
-    public static void Write(Utf8JsonWriter json, Tokenizer tokenizer, IReadOnlyList<TokenEvent> tokens)
+    public static void Write(Utf8JsonWriter json, Tokenizer tokenizer, IReadOnlyList<TokenEvent> tokens, bool asIds = false)
     {
         json.WriteStartObject("logprobs"u8);
         json.WritePropertyName("content"u8);
-        WriteArray(json, tokenizer, tokens);
+        WriteArray(json, tokenizer, tokens, asIds);
         json.WriteNull("refusal"u8);
         json.WriteEndObject();
     }
 
     /// <summary>One object for each token.</summary>
-    public static void WriteArray(Utf8JsonWriter json, Tokenizer tokenizer, IReadOnlyList<TokenEvent> tokens)
+    public static void WriteArray(Utf8JsonWriter json, Tokenizer tokenizer, IReadOnlyList<TokenEvent> tokens, bool asIds = false)
     {
         json.WriteStartArray();
         foreach (TokenEvent token in tokens)
         {
             json.WriteStartObject();
-            Members(json, tokenizer, token.Token, token.Logprob);
+            Members(json, tokenizer, token.Token, token.Logprob, asIds);
             json.WriteStartArray("top_logprobs"u8);
             foreach (TokenLogprob top in token.TopLogprobs ?? [])
             {
                 json.WriteStartObject();
-                Members(json, tokenizer, top.Token, top.Logprob);
+                Members(json, tokenizer, top.Token, top.Logprob, asIds);
                 json.WriteEndObject();
             }
             json.WriteEndArray();
             json.WriteEndObject();
         }
+        json.WriteEndArray();
+    }
+
+    /// <summary>Token ids under a name.</summary>
+    public static void Ids(Utf8JsonWriter json, ReadOnlySpan<byte> name, IReadOnlyList<int> tokens)
+    {
+        json.WriteStartArray(name);
+        foreach (int token in tokens) json.WriteNumberValue(token);
         json.WriteEndArray();
     }
 
@@ -49,9 +57,9 @@ internal static class TokenLogprobWriter
     /// <summary>A number JSON can carry.</summary>
     public static float Finite(float logprob) => float.IsFinite(logprob) ? Math.Max(logprob, Never) : Never;
 
-    private static void Members(Utf8JsonWriter json, Tokenizer tokenizer, int token, float logprob)
+    private static void Members(Utf8JsonWriter json, Tokenizer tokenizer, int token, float logprob, bool asIds)
     {
-        json.WriteString("token"u8, TextOf(tokenizer, token));
+        json.WriteString("token"u8, asIds ? $"token_id:{token}" : TextOf(tokenizer, token));
         json.WriteNumber("logprob"u8, Finite(logprob));
         json.WriteStartArray("bytes"u8);
         foreach (byte b in tokenizer.TokenBytes(token)) json.WriteNumberValue(b);

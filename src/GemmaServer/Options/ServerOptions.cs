@@ -212,4 +212,8 @@ public sealed class ServerOptions
     /// <summary>Serves the Swagger UI under <c>/swagger</c>. Default on.</summary>
     [Flag("enable-swagger", "serve the Swagger UI under /swagger")]
     public bool EnableSwagger { get; init; } = true;
+
+    /// <summary>Leaves out the playground, the chat page at <c>/</c>. Default off: it is served.</summary>
+    [Flag("disable-playground", "leave out the chat page at /")]
+    public bool DisablePlayground { get; init; }
 }

@@ -1,6 +1,7 @@
 using System.Net.Http.Json;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using GemmaServer.Tests;
 using Xunit.Abstractions;
 
 namespace GemmaServer.GoldenTests.Demo;
@@ -156,7 +157,7 @@ public class OpenAiSchemaTests(DemoServer server, ITestOutputHelper output)
     private async Task ValidateAsync(int atLeast)
     {
         string schemas = Path.Combine(AppContext.BaseDirectory, "golden", "openai-schema.json");
-        string said = await NodeScript.RunAsync(["validate-openai.mjs", schemas], _lines);
+        string said = await Npm.RunAsync("validate-openai.mjs", string.Join('\n', _lines), schemas);
         output.WriteLine(said);
         Assert.True(_lines.Count >= atLeast, $"Only {_lines.Count} answers and events.");
         Assert.Contains($"{_lines.Count} validated, 0 invalid", said);

@@ -63,6 +63,31 @@ public class CpuSamplerTests
         }
     }
 
+    [Theory]
+    [InlineData(0f, 0)]
+    [InlineData(1f, 0)]
+    [InlineData(1f, 5)]
+    public void Bans_give_way_where_they_leave_nothing_of_what_is_allowed(float temperature, int topK)
+    {
+        float[] logits = [.. Enumerable.Range(0, 200).Select(static i => (float)Math.Sin(i))];
+        SlotState slot = new();
+        slot.Open(new SamplingParams { Temperature = temperature, TopK = topK, BannedTokens = [7, 7, 130], EndTokens = [70], MinTokens = 3, Seed = 4 }, [], []);
+        for (int position = 0; position < 20; position++)
+        {
+            Assert.Equal(7, _sampler.Choose([.. logits], slot, position, Only(7)));
+            Assert.Equal(70, _sampler.Choose([.. logits], slot, position, Only(70)));
+            Assert.Equal(8, _sampler.Choose([.. logits], slot, position, Only(7, 8, 70, 130)));
+            Assert.Contains(_sampler.Choose([.. logits], slot, position, Only(7, 70, 130)), (int[])[7, 70, 130]);
+        }
+
+        static ulong[] Only(params int[] tokens)
+        {
+            ulong[] mask = new ulong[4];
+            foreach (int token in tokens) mask[token / 64] |= 1ul << (token % 64);
+            return mask;
+        }
+    }
+
     [Fact]
     public void The_same_seed_and_position_give_the_same_token_and_others_differ()
     {

@@ -57,7 +57,8 @@ internal sealed class EngineHarness : IDisposable
 
     public GenerationRequest Request(
         int[] prompt, int maxTokens, SamplingParams? sampling = null, int[]? stopTokens = null, int promptLogprobs = -1, TimeSpan? queueTimeout = null,
-        string? salt = null, int? boundary = null, int priority = 0, string? client = null, TimeSpan? timeout = null, TokenConstraint? constraint = null) => new()
+        string? salt = null, int? boundary = null, int priority = 0, string? client = null, TimeSpan? timeout = null, TokenConstraint? constraint = null,
+        int[]? prediction = null, int? maxDrafts = null) => new()
         {
             Id = $"request-{++_ids}",
             Prompt = prompt,
@@ -72,6 +73,8 @@ internal sealed class EngineHarness : IDisposable
             Client = client,
             Timeout = timeout,
             Constraint = constraint,
+            Prediction = prediction,
+            MaxDrafts = maxDrafts,
         };
 
     public Generation Submit(GenerationRequest request, Func<int, bool>? endsWith = null)

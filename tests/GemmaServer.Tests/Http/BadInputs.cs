@@ -13,7 +13,7 @@ internal static class BadInputs
     private const string Messages = "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]";
     private const string Tool = "{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{\"type\":\"object\"}}}";
 
-    public static IReadOnlyList<BadInput> All { get; } = [.. Bodies(), .. Fields(), .. Conversations(), .. Tools(), .. Completions(), .. Others(), .. Routes(), .. ResponsesBadInputs.All];
+    public static IReadOnlyList<BadInput> All { get; } = [.. Bodies(), .. Fields(), .. Rules(), .. Conversations(), .. Tools(), .. Completions(), .. Others(), .. Routes(), .. ResponsesBadInputs.All];
 
     private static BadInput Raw(string name, byte[] body, int status, string? code, string? param = null, string type = "application/json") =>
         new(name, ChatPath, body, status, code, param, type);
@@ -174,7 +174,6 @@ internal static class BadInputs
         yield return Field("\"priority\":1.5", "invalid_type", "priority");
         yield return Field("\"priority\":2147483648", "integer_above_max_value", "priority");
         yield return Field("\"user\":5", "invalid_type", "user");
-        yield return Field("\"guided_regex\":\"a+\"", "unsupported_parameter", "guided_regex");
         yield return Field("\"use_beam_search\":true", "unsupported_parameter", "use_beam_search");
         yield return Field("\"best_of\":3", "unsupported_parameter", "best_of");
         yield return Field("\"prompt_logprobs\":1", "unsupported_parameter", "prompt_logprobs");
@@ -217,6 +216,77 @@ internal static class BadInputs
         }
         yield return Message($"[{{\"role\":\"user\",\"content\":\"{string.Concat(Enumerable.Repeat("too long ", 3000))}\"}}]", "context_length_exceeded", "messages");
         yield return Message($"[{{\"role\":\"user\",\"content\":\"{new string('z', 900_000)}\"}}]", "context_length_exceeded", "messages");
+    }
+
+    /// <summary>Fields that bind an answer, or tell more about it.</summary>
+    private static IEnumerable<BadInput> Rules()
+    {
+        yield return Field("\"response_format\":{\"type\":\"structural_tag\"}", "unsupported_value", "response_format");
+        yield return Field("\"response_format\":{\"type\":\"json_object\",\"schema\":5}", "invalid_type", "response_format.schema");
+        yield return Field("\"response_format\":{\"type\":\"json_schema\"}", "missing_required_parameter", "response_format.json_schema");
+        yield return Field("\"response_format\":{\"type\":\"json_schema\",\"json_schema\":5}", "invalid_type", "response_format.json_schema");
+        yield return Field("\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"schema\":{}}}", "missing_required_parameter", "response_format.json_schema.name");
+        yield return Field("\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":5,\"schema\":{}}}", "invalid_type", "response_format.json_schema.name");
+        yield return Field("\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"a b\",\"schema\":{}}}", "invalid_value", "response_format.json_schema.name");
+        yield return Field("\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"a\"}}", "missing_required_parameter", "response_format.json_schema.schema");
+        yield return Field("\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"a\",\"schema\":[]}}", "invalid_type", "response_format.json_schema.schema");
+        yield return Field("\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"a\",\"schema\":{},\"strict\":\"yes\"}}", "invalid_type", "response_format.json_schema.strict");
+        yield return Field("\"response_format\":{\"type\":\"json_object\"},\"guided_choice\":[\"a\"]", "invalid_value", "guided_choice");
+        yield return Field("\"structured_outputs\":5", "invalid_type", "structured_outputs");
+        yield return Field("\"structured_outputs\":{}", "invalid_value", "structured_outputs");
+        yield return Field("\"structured_outputs\":{\"structural_tag\":\"x\"}", "unsupported_parameter", "structured_outputs.structural_tag");
+        yield return Field("\"structured_outputs\":{\"json\":{},\"choice\":[\"a\"]}", "invalid_value", "structured_outputs.choice");
+        yield return Field("\"structured_outputs\":{\"json\":\"{\"}", "invalid_value", "structured_outputs.json");
+        yield return Field("\"structured_outputs\":{\"json\":{\"$ref\":\"#/x\"}}", "invalid_value", "structured_outputs.json");
+        yield return Field("\"structured_outputs\":{\"choice\":\"a\"}", "invalid_type", "structured_outputs.choice");
+        yield return Field("\"structured_outputs\":{\"choice\":[\"a\",1]}", "invalid_type", "structured_outputs.choice[1]");
+        yield return Field("\"structured_outputs\":{\"choice\":[\"\"]}", "empty_string", "structured_outputs.choice[0]");
+        yield return Field("\"structured_outputs\":{\"regex\":5}", "invalid_type", "structured_outputs.regex");
+        yield return Field("\"structured_outputs\":{\"regex\":\"(\"}", "invalid_value", "structured_outputs.regex");
+        yield return Field("\"structured_outputs\":{\"grammar\":\"root := 1\"}", "invalid_value", "structured_outputs.grammar");
+        yield return Field("\"guided_json\":5", "invalid_type", "guided_json");
+        yield return Field("\"guided_regex\":\"\"", "empty_string", "guided_regex");
+        yield return Field("\"regex\":\"[\"", "invalid_value", "regex");
+        yield return Field("\"grammar\":[]", "invalid_type", "grammar");
+        yield return Field("\"ebnf\":\"root ::= nothing\"", "invalid_value", "ebnf");
+        yield return Field("\"json_schema\":[]", "invalid_type", "json_schema");
+        yield return Field("\"enable_thinking\":\"yes\"", "invalid_type", "enable_thinking");
+        yield return Field("\"thinking\":true", "invalid_type", "thinking");
+        yield return Field("\"thinking\":{}", "missing_required_parameter", "thinking.type");
+        yield return Field("\"thinking\":{\"type\":\"hard\"}", "invalid_value", "thinking.type");
+        yield return Field("\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":-1}", "integer_below_min_value", "thinking.budget_tokens");
+        yield return Field("\"reasoning\":\"high\"", "invalid_type", "reasoning");
+        yield return Field("\"reasoning\":{\"effort\":\"huge\"}", "invalid_value", "reasoning.effort");
+        yield return Field("\"reasoning\":{\"max_tokens\":\"5\"}", "invalid_type", "reasoning.max_tokens");
+        yield return Field("\"reasoning\":{\"enabled\":1}", "invalid_type", "reasoning.enabled");
+        yield return Field("\"thinking_token_budget\":-2", "integer_below_min_value", "thinking_token_budget");
+        yield return Field("\"reasoning_budget_tokens\":1.5", "invalid_type", "reasoning_budget_tokens");
+        yield return Field("\"prediction\":\"x\"", "invalid_type", "prediction");
+        yield return Field("\"prediction\":{}", "missing_required_parameter", "prediction.type");
+        yield return Field("\"prediction\":{\"type\":\"code\",\"content\":\"x\"}", "invalid_value", "prediction.type");
+        yield return Field("\"prediction\":{\"type\":\"content\"}", "missing_required_parameter", "prediction.content");
+        yield return Field("\"prediction\":{\"type\":\"content\",\"content\":5}", "invalid_type", "prediction.content");
+        yield return Field("\"prediction\":{\"type\":\"content\",\"content\":[{\"type\":\"text\"}]}", "missing_required_parameter", "prediction.content[0].text");
+        yield return Field("\"speculative\":3", "invalid_type", "speculative");
+        yield return Field("\"speculative\":{\"n_max\":65}", "integer_above_max_value", "speculative.n_max");
+        yield return Field("\"allowed_token_ids\":[]", "empty_array", "allowed_token_ids");
+        yield return Field("\"allowed_token_ids\":[512]", "integer_above_max_value", "allowed_token_ids[0]");
+        yield return Field("\"allowed_token_ids\":5", "invalid_type", "allowed_token_ids");
+        yield return Field("\"bad_words\":\"x\"", "invalid_type", "bad_words");
+        yield return Field("\"bad_words\":[\"\"]", "empty_string", "bad_words[0]");
+        yield return Field("\"bad_words\":[5]", "invalid_type", "bad_words[0]");
+        yield return Field("\"return_token_ids\":1", "invalid_type", "return_token_ids");
+        yield return Field("\"return_tokens_as_token_ids\":\"yes\"", "invalid_type", "return_tokens_as_token_ids");
+        yield return Field("\"metrics\":{}", "invalid_type", "metrics");
+        yield return Field("\"timings\":1", "invalid_type", "timings");
+        yield return Field("\"truncate_prompt_tokens\":5", "unsupported_parameter", "truncate_prompt_tokens");
+        yield return Field($"\"tools\":[{Tool}],\"tool_choice\":{{\"type\":\"allowed_tools\"}}", "missing_required_parameter", "tool_choice.tools");
+        yield return Field($"\"tools\":[{Tool}],\"tool_choice\":{{\"type\":\"allowed_tools\",\"allowed_tools\":{{\"mode\":\"some\",\"tools\":[]}}}}", "invalid_value", "tool_choice.allowed_tools.mode");
+        yield return Field($"\"tools\":[{Tool}],\"tool_choice\":{{\"type\":\"allowed_tools\",\"allowed_tools\":{{\"mode\":\"required\",\"tools\":[]}}}}", "empty_array", "tool_choice.allowed_tools.tools");
+        yield return Field($"\"tools\":[{Tool}],\"tool_choice\":{{\"type\":\"allowed_tools\",\"tools\":[5]}}", "invalid_type", "tool_choice.tools[0]");
+        yield return Field($"\"tools\":[{Tool}],\"tool_choice\":{{\"type\":\"allowed_tools\",\"tools\":[{{\"name\":\"g\"}}]}}", "invalid_value", "tool_choice.tools[0].name");
+        yield return Field("\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"strict\":\"yes\"}}]", "invalid_type", "tools[0].function.strict");
+        yield return Field("\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"strict\":true,\"parameters\":{\"type\":\"object\",\"$ref\":\"#/x\"}}}]", "invalid_function_parameters", "tools[0].function.parameters");
     }
 
     private static IEnumerable<BadInput> Tools()
@@ -267,7 +337,10 @@ internal static class BadInputs
         yield return Text("\"prompt\":\"a\",\"max_tokens\":0", "integer_below_min_value", "max_tokens");
         yield return Text("\"prompt\":\"a\",\"echo\":\"x\"", "invalid_type", "echo");
         yield return Text("\"prompt\":\"a\",\"best_of\":2", "unsupported_parameter", "best_of");
-        yield return Text("\"prompt\":\"a\",\"response_format\":{\"type\":\"json_object\"}", "unsupported_value", "response_format");
+        yield return Text("\"prompt\":\"a\",\"response_format\":{\"type\":\"yaml\"}", "invalid_value", "response_format.type");
+        yield return Text("\"prompt\":\"a\",\"guided_choice\":[]", "empty_array", "guided_choice");
+        yield return Text("\"prompt\":\"a\",\"truncate_prompt_tokens\":0", "integer_below_min_value", "truncate_prompt_tokens");
+        yield return Text("\"prompt\":\"a\",\"truncate_prompt_tokens\":\"5\"", "invalid_type", "truncate_prompt_tokens");
         yield return Text("\"prompt\":\"a\",\"model\":\"nope\"", "model_not_found", "model", 404);
         yield return Text($"\"prompt\":\"{string.Concat(Enumerable.Repeat("too long ", 3000))}\"", "context_length_exceeded", "prompt");
         yield return Text($"\"prompt\":[{string.Join(',', Enumerable.Repeat("5", 4097))}]", "context_length_exceeded", "prompt");
@@ -304,7 +377,7 @@ internal static class BadInputs
     private static IEnumerable<BadInput> Routes()
     {
         yield return At("/v1/foo", "{}", 404, "unknown_url", null);
-        yield return At("/", "{}", 404, "unknown_url", null);
+        yield return At("/", "{}", 405, "method_not_supported", null);
         yield return At("/v1/chat/completions/x", "{}", 404, "unknown_url", null);
         yield return At("/v1/models", "{}", 405, "method_not_supported", null);
         yield return At("/health", "{}", 405, "method_not_supported", null);

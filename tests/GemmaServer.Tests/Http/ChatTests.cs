@@ -169,21 +169,6 @@ public sealed class ChatTests(ScriptedHost fixture) : IClassFixture<ScriptedHost
         Assert.DoesNotContain(TestHost.Tokenizer.Special.ToolCallStart, Host.Runner.LastSampling!.BannedTokens);
     }
 
-    [Theory]
-    [InlineData("\"tool_choice\":\"required\"", "tool_choice")]
-    [InlineData("\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"get_weather\"}}", "tool_choice")]
-    [InlineData("\"tool_choice\":{\"type\":\"allowed_tools\",\"allowed_tools\":{\"mode\":\"required\",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"get_weather\"}}]}}", "tool_choice")]
-    [InlineData("\"response_format\":{\"type\":\"json_object\"}", "response_format")]
-    [InlineData("\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"x\",\"schema\":{}}}", "response_format")]
-    public async Task What_needs_a_grammar_is_refused_by_name(string member, string param)
-    {
-        using HttpResponseMessage response = await Host.PostAsync(Path, TestHost.Chat("hello", Tools + "," + member));
-        JsonElement error = TestHost.Json(await response.Content.ReadAsStringAsync()).GetProperty("error");
-        Assert.Equal(400, (int)response.StatusCode);
-        Assert.Equal("unsupported_value", error.GetProperty("code").GetString());
-        Assert.Equal(param, error.GetProperty("param").GetString());
-    }
-
     [Fact]
     public async Task Allowing_all_tools_in_mode_auto_is_plain_auto() =>
         await Host.AskAsync(Path, TestHost.Chat("hello", Tools + ",\"tool_choice\":{\"type\":\"allowed_tools\",\"allowed_tools\":{\"mode\":\"auto\",\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"get_weather\"}}]}}"));

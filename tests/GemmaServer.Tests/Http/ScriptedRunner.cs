@@ -6,7 +6,7 @@ namespace GemmaServer.Tests.Http;
 
 /// <summary>
 /// A model that answers by script: the last user text (or "tool result" after one) chooses the answer, whose control tokens are
-/// spelled out. Obeys bans and min_tokens, gives made-up logprobs, and can be slow or fail.
+/// spelled out. Obeys bans, min_tokens and what a step allows, verifies guesses, gives made-up logprobs, and can be slow or fail.
 /// </summary>
 internal sealed class ScriptedRunner(Tokenizer tokenizer, int maxSequences = 16) : IModelRunner
 {
@@ -25,6 +25,14 @@ internal sealed class ScriptedRunner(Tokenizer tokenizer, int maxSequences = 16)
     private readonly Slot[] _slots = [.. Enumerable.Range(0, maxSequences).Select(static _ => new Slot())];
     private readonly StepResult _result = new(maxSequences);
     private readonly SequenceSlice[] _slices = new SequenceSlice[maxSequences];
+    private readonly ulong[]?[] _allowed = new ulong[]?[512];
+    private int[] _tokens = [];
+    private readonly int[] _closers =
+    [
+        tokenizer.Special.ChannelEnd, tokenizer.Special.ToolCallEnd, tokenizer.Special.Quote,
+        .. "}]\":,0atfn".Select(c => tokenizer.TokenId(c.ToString())).OfType<int>(),
+    ];
+
     private int _count;
     private long _ticket;
 
@@ -32,6 +40,9 @@ internal sealed class ScriptedRunner(Tokenizer tokenizer, int maxSequences = 16)
     public Dictionary<string, string> Answers { get; } = new(StringComparer.Ordinal);
 
     public bool EndMarathon { get; set; }
+
+    /// <summary>Steps so far.</summary>
+    public int Steps { get; private set; }
 
     public TimeSpan SlowStep { get; set; } = TimeSpan.FromMilliseconds(300);
 
@@ -79,6 +90,9 @@ internal sealed class ScriptedRunner(Tokenizer tokenizer, int maxSequences = 16)
     {
         _count = batch.SequenceCount;
         batch.Slices.CopyTo(_slices);
+        _tokens = batch.Tokens.ToArray();
+        for (int row = 0; row < batch.TokenCount; row++) _allowed[row] = batch.Allowed(row);
+        Steps++;
         for (int i = 0; i < _count; i++)
         {
             Slot s = _slots[_slices[i].Slot];
@@ -101,9 +115,14 @@ internal sealed class ScriptedRunner(Tokenizer tokenizer, int maxSequences = 16)
             Slot s = _slots[slice.Slot];
             if (slice.Sample)
             {
-                int token = Next(s, Index(s, slice));
                 bool wants = s.Sampling.Logprobs >= 0;
-                _result.AddToken(token, wants ? LogprobOf(token) : float.NaN, wants ? Top(token, s.Sampling.Logprobs) : null);
+                int row = slice.QueryStart + slice.QueryLength - 1 - slice.Drafts;
+                for (int k = 0; k <= slice.Drafts; k++)
+                {
+                    int token = Next(s, Index(s, slice) - slice.Drafts + k, _allowed[row + k]);
+                    _result.AddToken(token, wants ? LogprobOf(token) : float.NaN, wants ? Top(token, s.Sampling.Logprobs) : null);
+                    if (k < slice.Drafts && token != _tokens[row + k + 1]) break;
+                }
             }
             _result.EndSequence(slice.PromptLogprobs >= 0 ? PromptLogprobs(s, slice) : null);
         }
@@ -118,6 +137,20 @@ internal sealed class ScriptedRunner(Tokenizer tokenizer, int maxSequences = 16)
     public static float LogprobOf(int token) => -0.125f - token / 1024f;
 
     private static int Index(Slot s, in SequenceSlice slice) => slice.ContextLength + slice.QueryLength - s.Prompt.Length;
+
+    /// <summary>The script's token where it may come; else the end, else what closes something, else anything that may come.</summary>
+    private int Next(Slot s, int index, ulong[]? allowed)
+    {
+        int token = Next(s, index);
+        if (TokenMask.Has(allowed, token)) return token;
+        foreach (int end in tokenizer.Special.EndOfGeneration)
+            if (TokenMask.Has(allowed, end)) return end;
+        foreach (int close in _closers)
+            if (TokenMask.Has(allowed, close)) return close;
+        token = index * 7919 % VocabularySize;
+        while (!TokenMask.Has(allowed, token)) token = (token + 1) % VocabularySize;
+        return token;
+    }
 
     private int Next(Slot s, int index)
     {

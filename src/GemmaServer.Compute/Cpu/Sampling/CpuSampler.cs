@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.Intrinsics;
 
 namespace GemmaServer.Compute;
@@ -53,6 +54,7 @@ internal sealed class CpuSampler
         SamplingParams p = slot.Sampling;
         Adjust(logits, slot);
         if (allowed is not null) Mask(logits, allowed);
+        if (allowed is null || LeavesAny(allowed, p, slot)) Ban(logits, slot);
         if (p.Temperature == 0) return ArgMax(logits);
 
         int kept = p.TopK > 0 ? Math.Min(p.TopK, logits.Length) : 0;
@@ -96,9 +98,37 @@ internal sealed class CpuSampler
                 logits[token] = l;
             }
         }
+    }
+
+    private static void Ban(Span<float> logits, SlotState slot)
+    {
+        SamplingParams p = slot.Sampling;
         for (int i = 0; i < p.BannedTokens.Count; i++) logits[p.BannedTokens[i]] = float.NegativeInfinity;
         if (slot.Generated < p.MinTokens)
             for (int i = 0; i < p.EndTokens.Count; i++) logits[p.EndTokens[i]] = float.NegativeInfinity;
+    }
+
+    /// <summary>Whether the bans leave a token that may be chosen. Only few of them are asked about: more are allowed than banned, or nearly so.</summary>
+    private static bool LeavesAny(ulong[] allowed, SamplingParams p, SlotState slot)
+    {
+        bool mayNotEnd = slot.Generated < p.MinTokens;
+        int left = p.BannedTokens.Count + (mayNotEnd ? p.EndTokens.Count : 0);
+        for (int word = 0; word < allowed.Length; word++)
+        {
+            for (ulong bits = allowed[word]; bits != 0; bits &= bits - 1)
+            {
+                int token = word * 64 + BitOperations.TrailingZeroCount(bits);
+                if (left-- == 0 || !(Contains(p.BannedTokens, token) || (mayNotEnd && Contains(p.EndTokens, token)))) return true;
+            }
+        }
+        return false;
+    }
+
+    private static bool Contains(IReadOnlyList<int> tokens, int token)
+    {
+        for (int i = 0; i < tokens.Count; i++)
+            if (tokens[i] == token) return true;
+        return false;
     }
 
     private static void Mask(Span<float> logits, ulong[] allowed)
