@@ -55,8 +55,8 @@ public class OpenAiSchemaTests(DemoServer server, ITestOutputHelper output)
         JsonNode afterCall = JsonNode.Parse("""
             [{"role":"user","content":[{"type":"input_text","text":"What is the weather in Oslo?"}]},
              {"type":"reasoning","summary":[],"content":[{"type":"reasoning_text","text":"I look it up."}]},
-             {"type":"function_call","call_id":"call_1","name":"get_weather","arguments":"{\\"city\\":\\"Oslo\\"}"},
-             {"type":"function_call_output","call_id":"call_1","output":"{\\"temperature\\": 7, \\"condition\\": \\"rain\\"}"}]
+             {"type":"function_call","call_id":"call_1","name":"get_weather","arguments":"{\"city\":\"Oslo\"}"},
+             {"type":"function_call_output","call_id":"call_1","output":"{\"temperature\": 7, \"condition\": \"rain\"}"}]
             """)!;
         foreach (JsonObject extra in new JsonObject[]
         {
