@@ -29,12 +29,21 @@ internal sealed class ChatTranslation : IDisposable
     public void Map(string chatPath, string path) => _names[chatPath] = path;
 
     /// <summary>Closes the body and reads it.</summary>
-    public ApiError? Read(ServedModel model, ServerOptions options, out ChatRequest? request)
+    public ApiError? Read(ServedModel model, ServerOptions options, out ChatRequest? request) => Read(ChatRequestReader.Read, model, options, out request);
+
+    /// <summary>Closes the body and reads it as another kind of request.</summary>
+    public ApiError? Read<T>(RequestReader<T> reader, ServedModel model, ServerOptions options, out T? request) where T : class
+    {
+        using JsonDocument body = Close();
+        return reader(body.RootElement, model, options, out request) is { } error ? Rename(error) : null;
+    }
+
+    /// <summary>Closes the body.</summary>
+    internal JsonDocument Close()
     {
         Json.WriteEndObject();
         Json.Flush();
-        using JsonDocument body = JsonDocument.Parse(_buffer.WrittenMemory, new JsonDocumentOptions { MaxDepth = 2 * RequestBody.MaxDepth });
-        return ChatRequestReader.Read(body.RootElement, model, options, out request) is { } error ? Rename(error) : null;
+        return JsonDocument.Parse(_buffer.WrittenMemory, new JsonDocumentOptions { MaxDepth = 2 * RequestBody.MaxDepth });
     }
 
     /// <summary>The error with the name that the client knows: the longest mapped path that the error's begins with.</summary>

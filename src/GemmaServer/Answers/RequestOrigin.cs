@@ -24,6 +24,9 @@ internal readonly record struct RequestOrigin(string? Client, TimeSpan? Timeout,
     /// <summary>Remembers whose key was shown, by a name that is no secret.</summary>
     public static void SetKeyName(HttpContext http, string name) => http.Items[s_keyName] = name;
 
+    /// <summary>Whose key was shown; null where none was asked for.</summary>
+    public static string? KeyName(HttpContext http) => http.Items[s_keyName] as string;
+
     /// <summary>Reads the headers, or says what is wrong with them.</summary>
     public static ApiError? Read(HttpContext http, ServerOptions options, out RequestOrigin origin)
     {
@@ -36,7 +39,7 @@ internal readonly record struct RequestOrigin(string? Client, TimeSpan? Timeout,
             timeout = Shorter(timeout, TimeSpan.FromSeconds(seconds));
         }
 
-        string? client = http.Items[s_keyName] as string;
+        string? client = KeyName(http);
         // Prefixes, so that no header is taken for a key.
         if (http.Request.Headers[FairnessHeader].ToString() is { Length: > 0 and <= MaxFairnessId } id) client = "id:" + id;
         else if (client is not null) client = "key:" + client;

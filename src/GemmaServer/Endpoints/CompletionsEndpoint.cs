@@ -1,5 +1,3 @@
-using GemmaServer.Engine;
-
 namespace GemmaServer;
 
 /// <summary><c>POST /v1/completions</c>: raw text or token ids in, raw text out, without the turn format.</summary>
@@ -20,26 +18,7 @@ internal static partial class CompletionsEndpoint
             return;
         }
         if (Interlocked.Exchange(ref _warned, 1) == 0) Log.RawPrompt(server.Logger);
-        using RequestWatch watch = server.Watch(http, "text_completion", model!, request!.Prompts.Sum(static p => p.Tokens.Length), request.MaxTokens,
-            request.Sampling.N, request.Prompts.Count * request.Sampling.N);
-        int n = request.Sampling.N;
-        await Answer.ServeAsync(http, server, model!, watch, Requests(request, origin, watch), request.Sampling.Stream,
-            (i, g) => new CompletionChoice(i, g, request, request.Prompts[i / n], model!.Tokenizer), new CompletionShape(model!, request));
-    }
-
-    private static List<GenerationRequest> Requests(CompletionRequest request, in RequestOrigin origin, RequestWatch watch)
-    {
-        List<GenerationRequest> requests = [];
-        int promptLogprobs = request.Echo ? request.Logprobs : -1;
-        foreach (CompletionPrompt prompt in request.Prompts)
-        {
-            for (int choice = 0; choice < request.Sampling.N; choice++)
-            {
-                requests.Add(request.Sampling.ToRequest(watch.RequestId, prompt.Tokens, request.MaxTokens, choice, request.Logprobs, promptLogprobs,
-                    thoughtOpen: false, origin));
-            }
-        }
-        return requests;
+        await CompletionAnswer.ServeAsync(http, server, "text_completion", model!, request!, origin, new CompletionShape(model!, request!));
     }
 
     private static partial class Log

@@ -149,6 +149,7 @@ internal sealed class ChatStreamWriter(SseStream stream, ChatShape shape, ChatRe
         }
         else json.WriteNull("logprobs"u8);
         json.WriteString("finish_reason"u8, finish);
+        if (finish is not null) choice.StopReason.Write(json);
         json.WriteEndObject();
         json.WriteEndArray();
         if (request.Sampling.ContinuousUsage) shape.UsageOf(choices).Write(json);

@@ -47,6 +47,7 @@ internal sealed class CompletionShape(ServedModel model, CompletionRequest reque
         if (request.Logprobs >= 0) Logprobs(json, choice);
         else json.WriteNull("logprobs"u8);
         json.WriteString("finish_reason"u8, withFinish ? choice.FinishReason : null);
+        if (withFinish) choice.StopReason.Write(json);
         json.WriteEndObject();
     }
 
