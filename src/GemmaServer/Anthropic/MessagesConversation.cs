@@ -27,7 +27,7 @@ internal sealed class MessagesConversation(FieldReader fields, ChatTranslation c
     public void Write()
     {
         chat.Json.WriteStartArray("messages"u8);
-        WriteSystem();
+        if (fields.TryGet("system", out JsonElement system)) WriteSystem(system, "system");
         if (fields.TryGetArray("messages", out JsonElement messages))
         {
             int i = 0;
@@ -41,25 +41,26 @@ internal sealed class MessagesConversation(FieldReader fields, ChatTranslation c
         if (_endsWithAssistant) chat.Json.WriteBoolean("continue_final_message"u8, true);
     }
 
-    private void WriteSystem()
+    /// <summary>The system prompt, or one that comes later in the conversation.</summary>
+    private void WriteSystem(JsonElement system, string path)
     {
-        if (!fields.TryGet("system", out JsonElement system)) return;
+        CheckAnswered();
         List<Part> parts = [];
-        if (system.ValueKind == JsonValueKind.String) parts.Add(new(system.GetString()!, "system"));
-        else if (system.ValueKind != JsonValueKind.Array) fields.Fail(ApiError.WrongType("system", "one of a string or array of objects", system));
+        if (system.ValueKind == JsonValueKind.String) parts.Add(new(system.GetString()!, path));
+        else if (system.ValueKind != JsonValueKind.Array) fields.Fail(ApiError.WrongType(path, "one of a string or array of objects", system));
         else
         {
             int i = 0;
             foreach (JsonElement block in system.EnumerateArray())
             {
-                string at = $"system[{i++}]";
+                string at = $"{path}[{i++}]";
                 if (MessagesBlock.Type(fields, block, at) is not { } type) return;
                 if (type != "text") fields.Fail(ApiError.Value($"{at}.type", type, "text"));
                 else if (MessagesBlock.Text(fields, block, at, "text") is { } text && !text.StartsWith(BillingHeader, StringComparison.Ordinal)) parts.Add(new(text, at));
             }
         }
         parts.RemoveAll(static p => p.Text.Length == 0);
-        if (parts.Count > 0) WriteText("system", parts, "system");
+        if (parts.Count > 0) WriteText("system", parts, path);
     }
 
     private void WriteMessage(JsonElement message, string at)
@@ -70,13 +71,14 @@ internal sealed class MessagesConversation(FieldReader fields, ChatTranslation c
             return;
         }
         if (MessagesBlock.Text(fields, message, at, "role") is not { } role) return;
-        if (role is not ("user" or "assistant")) fields.Fail(ApiError.Value($"{at}.role", role, "user", "assistant"));
+        if (role is not ("user" or "assistant" or "system")) fields.Fail(ApiError.Value($"{at}.role", role, "user", "assistant", "system"));
         if (!message.TryGetProperty("content", out JsonElement content)) fields.Fail(ApiError.Missing($"{at}.content"));
         else if (content.ValueKind is not (JsonValueKind.String or JsonValueKind.Array)) fields.Fail(ApiError.WrongType($"{at}.content", "one of a string or array of objects", content));
         if (fields.Error is not null) return;
         _endsWithAssistant = role == "assistant";
         if (_endsWithAssistant) WriteAssistant(content, at);
-        else WriteUser(content, at);
+        else if (role == "user") WriteUser(content, at);
+        else WriteSystem(content, $"{at}.content");
     }
 
     private void WriteUser(JsonElement content, string at)

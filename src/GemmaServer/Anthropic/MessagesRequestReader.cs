@@ -78,8 +78,9 @@ internal static class MessagesRequestReader
         if (fields.TryGetObject("thinking", out JsonElement thinking))
         {
             string? type = MessagesBlock.Text(fields, thinking, "thinking", "type");
-            if (type is not (null or "enabled" or "disabled" or "adaptive")) fields.Fail(ApiError.Value("thinking.type", type, "enabled", "disabled", "adaptive"));
-            isOn = type is "enabled" or "adaptive";
+            if (type is not (null or "enabled" or "disabled" or "adaptive" or "between_tools"))
+                fields.Fail(ApiError.Value("thinking.type", type, "enabled", "disabled", "adaptive", "between_tools"));
+            isOn = type is "enabled" or "adaptive" or "between_tools";
             if (type == "enabled" && thinking.TryGetProperty("budget_tokens", out JsonElement budget) && fields.Integer("thinking.budget_tokens", budget, 1, int.MaxValue) is { } tokens)
                 chat.Json.WriteNumber("thinking_token_budget"u8, tokens);
             if (thinking.TryGetProperty("display", out JsonElement display) && display.ValueKind == JsonValueKind.String && display.GetString() == "omitted")

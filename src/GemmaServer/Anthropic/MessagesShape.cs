@@ -28,6 +28,7 @@ internal sealed class MessagesShape(ServedModel model, MessagesRequest request) 
         json.WriteEndArray();
         WriteEnd(json, choice);
         WriteUsage(json, choice);
+        json.WriteNull("diagnostics"u8);
         json.WriteEndObject();
     }
 
@@ -41,11 +42,11 @@ internal sealed class MessagesShape(ServedModel model, MessagesRequest request) 
         json.WriteString("model"u8, model.Names[0]);
     }
 
-    /// <summary>Why it ended; null for a choice that goes on.</summary>
-    public void WriteEnd(Utf8JsonWriter json, ChatChoice choice)
+    /// <summary>Why it ended; nothing of a choice that goes on.</summary>
+    public void WriteEnd(Utf8JsonWriter json, ChatChoice? choice)
     {
-        string? stop = choice.StopReason.Text;
-        json.WriteString("stop_reason"u8, choice.FinishReason switch
+        string? stop = choice?.StopReason.Text;
+        json.WriteString("stop_reason"u8, choice?.FinishReason switch
         {
             null => null,
             "tool_calls" => "tool_use",
@@ -53,6 +54,7 @@ internal sealed class MessagesShape(ServedModel model, MessagesRequest request) 
             _ => stop is null ? "end_turn" : "stop_sequence",
         });
         json.WriteString("stop_sequence"u8, stop);
+        json.WriteNull("stop_details"u8);
         json.WriteNull("container"u8);
     }
 
@@ -67,8 +69,19 @@ internal sealed class MessagesShape(ServedModel model, MessagesRequest request) 
         json.WriteStartObject("output_tokens_details"u8);
         json.WriteNumber("thinking_tokens"u8, choice.ReasoningTokens);
         json.WriteEndObject();
+        json.WriteNull("cache_creation"u8);
         json.WriteNull("server_tool_use"u8);
+        json.WriteNull("inference_geo"u8);
+        json.WriteNull("speed"u8);
         json.WriteString("service_tier"u8, "standard"u8);
+        json.WriteEndObject();
+    }
+
+    /// <summary>Who calls: always the model itself, not code that it had run.</summary>
+    public static void WriteCaller(Utf8JsonWriter json)
+    {
+        json.WriteStartObject("caller"u8);
+        json.WriteString("type"u8, "direct"u8);
         json.WriteEndObject();
     }
 
@@ -109,6 +122,7 @@ internal sealed class MessagesShape(ServedModel model, MessagesRequest request) 
                     json.WriteString("name"u8, name);
                     json.WritePropertyName("input"u8);
                     json.WriteRawValue(input, skipInputValidation: true);
+                    WriteCaller(json);
                     json.WriteEndObject();
                     break;
             }

@@ -23,10 +23,9 @@ internal sealed class MessagesStreamWriter(HttpResponse response, MessagesShape 
         shape.Head(json);
         json.WriteStartArray("content"u8);
         json.WriteEndArray();
-        json.WriteNull("stop_reason"u8);
-        json.WriteNull("stop_sequence"u8);
-        json.WriteNull("container"u8);
+        shape.WriteEnd(json, null);
         shape.WriteUsage(json, choice);
+        json.WriteNull("diagnostics"u8);
         json.WriteEndObject();
         End();
     }
@@ -102,6 +101,7 @@ internal sealed class MessagesStreamWriter(HttpResponse response, MessagesShape 
             json.WriteString("name"u8, name);
             json.WriteStartObject("input"u8);
             json.WriteEndObject();
+            MessagesShape.WriteCaller(json);
         }
         json.WriteEndObject();
         End();

@@ -11,7 +11,11 @@ internal static class OllamaEndpoint
     /// <summary>The version whose API this is; some clients refuse lower ones.</summary>
     private const string Version = "0.13.5";
 
-    private static readonly string[] s_managing = ["/api/pull", "/api/push", "/api/create", "/api/copy", "/api/delete", "/api/blobs/{digest}"];
+    private static readonly (string Path, string[] Methods)[] s_managing =
+    [
+        ("/api/pull", ["POST"]), ("/api/push", ["POST"]), ("/api/create", ["POST"]), ("/api/copy", ["POST"]), ("/api/delete", ["DELETE"]),
+        ("/api/blobs/{digest}", ["HEAD", "POST"]),
+    ];
 
     private sealed record Name(string Text);
 
@@ -28,7 +32,7 @@ internal static class OllamaEndpoint
             return http.Response.WriteAsync($"{{\"version\":\"{Version}\"}}");
         });
         ApiError fixedModel = ApiError.NotImplemented("Models cannot be managed over this API: the one to serve is named when the server starts.");
-        foreach (string path in s_managing) routes.MapMethods(path, ["GET", "HEAD", "POST", "DELETE"], http => fixedModel.WriteAsync(http));
+        foreach ((string path, string[] methods) in s_managing) routes.MapMethods(path, methods, http => fixedModel.WriteAsync(http));
         ApiError noEmbeddings = ApiError.NotImplemented("This model makes no embeddings.");
         routes.MapPost("/api/embed", http => noEmbeddings.WriteAsync(http));
         routes.MapPost("/api/embeddings", http => noEmbeddings.WriteAsync(http));

@@ -30,9 +30,17 @@ public sealed class NpmFactAttribute : FactAttribute
 public class NpmClientTests(DemoServer server, ITestOutputHelper output)
 {
     [NpmFact]
-    public async Task The_official_npm_client_chats_streams_calls_tools_and_sees_its_error_classes()
+    public Task The_official_npm_client_chats_streams_calls_tools_and_sees_its_error_classes() => RunAsync("openai-demo.mjs", checks: 6);
+
+    [NpmFact]
+    public Task Anthropics_npm_client_does_so_too() => RunAsync("anthropic-demo.mjs", checks: 7);
+
+    [NpmFact]
+    public Task Ollamas_npm_client_does_so_too() => RunAsync("ollama-demo.mjs", checks: 7);
+
+    private async Task RunAsync(string script, int checks)
     {
-        ProcessStartInfo start = new("node", ["openai-demo.mjs", server.Url.ToString().TrimEnd('/')])
+        ProcessStartInfo start = new("node", [script, server.Url.ToString().TrimEnd('/')])
         {
             WorkingDirectory = NpmFactAttribute.ClientsFolder,
             RedirectStandardOutput = true,
@@ -52,6 +60,6 @@ public class NpmClientTests(DemoServer server, ITestOutputHelper output)
         }
         output.WriteLine(lines);
         Assert.True(node.ExitCode == 0, lines + await errors);
-        Assert.Equal(6, lines.Split('\n').Count(l => l.StartsWith("ok ", StringComparison.Ordinal)));
+        Assert.Equal(checks, lines.Split('\n').Count(l => l.StartsWith("ok ", StringComparison.Ordinal)));
     }
 }
