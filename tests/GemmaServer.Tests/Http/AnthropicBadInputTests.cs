@@ -1,4 +1,5 @@
 using System.Text.Json;
+using GemmaServer.Tests.Text;
 
 namespace GemmaServer.Tests.Http;
 

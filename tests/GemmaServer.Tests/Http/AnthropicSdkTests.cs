@@ -27,7 +27,7 @@ public sealed class AnthropicSdkTests(ScriptedHost fixture) : IClassFixture<Scri
         message.Validate();
         Assert.True(Assert.Single(message.Content).TryPickText(out TextBlock? text));
         Assert.Equal("Hello! I am a test.", text!.Text);
-        Assert.Equal(StopReason.EndTurn, message.StopReason.Value());
+        Assert.Equal(Anthropic.Models.Messages.StopReason.EndTurn, message.StopReason!.Value());
         Assert.Equal("scripted", message.Model.Raw());
         Assert.True(message.Usage.InputTokens + message.Usage.CacheReadInputTokens > 0);
     }
@@ -61,7 +61,7 @@ public sealed class AnthropicSdkTests(ScriptedHost fixture) : IClassFixture<Scri
     {
         Message first = await Client.Messages.Create(Ask("weather") with { Tools = [Weather] });
         first.Validate();
-        Assert.Equal(StopReason.ToolUse, first.StopReason.Value());
+        Assert.Equal(Anthropic.Models.Messages.StopReason.ToolUse, first.StopReason!.Value());
         Assert.True(Assert.Single(first.Content).TryPickToolUse(out ToolUseBlock? call));
         Assert.Equal("get_weather", call!.Name);
         Assert.Equal("Paris", call.Input["city"].GetString());
