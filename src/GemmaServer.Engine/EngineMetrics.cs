@@ -21,6 +21,7 @@ public sealed class EngineMetrics
     private long _rejected;
     private long _prefixQueries;
     private long _prefixHits;
+    private long _prefixEvictions;
     private long _draftSteps;
     private long _drafts;
     private long _acceptedDrafts;
@@ -53,6 +54,9 @@ public sealed class EngineMetrics
 
     /// <summary>Those of them that were found.</summary>
     public long PrefixCacheHits => Volatile.Read(ref _prefixHits);
+
+    /// <summary>Cached pages that gave way to others, as of the last step.</summary>
+    public long PrefixCacheEvictions => Volatile.Read(ref _prefixEvictions);
 
     /// <summary>Times a sequence's guesses were verified.</summary>
     public long DraftSteps => Volatile.Read(ref _draftSteps);
@@ -135,9 +139,10 @@ public sealed class EngineMetrics
         Volatile.Write(ref _overheadTicks, _overheadTicks + turn - inModel);
     }
 
-    internal void Show(int running, int freePages)
+    internal void Show(int running, int freePages, long evictions)
     {
         Volatile.Write(ref _running, running);
         Volatile.Write(ref _freePages, freePages);
+        Volatile.Write(ref _prefixEvictions, evictions);
     }
 }

@@ -140,7 +140,7 @@ public sealed partial class InferenceEngine : IDisposable
         _inFlight = next;
         if (!_runner.IsAsynchronous) Settle();
 
-        Metrics.Show(_scheduler.Running, _scheduler.FreePages);
+        Metrics.Show(_scheduler.Running, _scheduler.FreePages, _scheduler.Evictions);
         if (_inModel > 0) Metrics.AddTime(Stopwatch.GetTimestamp() - start, _inModel);
         bool busy = _inFlight is not null || !_scheduler.IsIdle || !_inbox.IsEmpty || !_cancelled.IsEmpty;
         if (closed && !busy) _drained.TrySetResult();
@@ -260,7 +260,7 @@ public sealed partial class InferenceEngine : IDisposable
         _scheduler.FinishAll(FinishReason.Abort);
         Settle();
         while (_forgetting.TryDequeue(out TaskCompletionSource<int>? done)) done.SetResult(0);
-        Metrics.Show(_scheduler.Running, _scheduler.FreePages);
+        Metrics.Show(_scheduler.Running, _scheduler.FreePages, _scheduler.Evictions);
         _drained.TrySetResult();
     }
 

@@ -70,6 +70,8 @@ internal sealed partial class Scheduler
 
     public int FreePages => _blocks.FreePages;
 
+    public long Evictions => _blocks.Evictions;
+
     public int HashUnit => _blocks.HashUnit;
 
     public bool IsIdle => _running.Count == 0 && _queue.Count == 0 && _closing.Count == 0;

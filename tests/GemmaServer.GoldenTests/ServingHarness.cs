@@ -20,9 +20,13 @@ internal sealed class ServingHarness : IDisposable
     /// <param name="drafter">Checkpoint of an MTP assistant that guesses up to four tokens a step.</param>
     /// <param name="maxSequences">Sequences at once.</param>
     /// <param name="draftCost">What a guess costs as a share of a token; at 0 guessing always pays.</param>
+    /// <param name="threads">Of the device; answers do not depend on them.</param>
+    /// <param name="maxQueue">Requests that may wait.</param>
+    /// <param name="maxQueuePerClient">Those of one client; 0 for no limit.</param>
     public ServingHarness(
         string path, int? sparePages = null, int maxLength = 256, int maxBatchTokens = 64, bool prefixCaching = true, int promptLookup = 0,
-        Func<IModelRunner, IModelRunner>? wrap = null, string? drafter = null, double draftCost = 0.2, int maxSequences = 16)
+        Func<IModelRunner, IModelRunner>? wrap = null, string? drafter = null, double draftCost = 0.2, int maxSequences = 16,
+        int threads = 2, int maxQueue = 1024, int maxQueuePerClient = 0)
     {
         Checkpoint checkpoint = Checkpoint.Open(path);
         KvCachePlan shape = KvCachePlanner.Plan(checkpoint.Config, KvCacheType.F16, 16);
@@ -31,11 +35,11 @@ internal sealed class ServingHarness : IDisposable
         RunnerPlan plan = RunnerPlan.Make(
             checkpoint.Config, 0, new RunnerOptions(KvCacheType.F16, BlockSize: 16, memory, maxLength, MaxSequences: maxSequences, maxBatchTokens), 4L << 30);
         _drafter = drafter is null ? null : Checkpoint.Open(drafter, CheckpointKind.Drafter);
-        _runner = new ModelRunner(new CpuDevice(2, ActivationType.Int8, checkpoint.Config.RmsEpsilon), checkpoint, plan, _drafter, maxDrafts: 4);
+        _runner = new ModelRunner(new CpuDevice(threads, ActivationType.Int8, checkpoint.Config.RmsEpsilon), checkpoint, plan, _drafter, maxDrafts: 4);
         Engine = new InferenceEngine(wrap?.Invoke(_runner) ?? _runner, new EngineOptions
         {
             MaxModelLength = maxLength, MaxBatchTokens = maxBatchTokens, MaxSequences = maxSequences, PrefixCaching = prefixCaching, OnError = Errors.Add,
-            PromptLookupDrafts = promptLookup, DraftCost = draftCost,
+            PromptLookupDrafts = promptLookup, DraftCost = draftCost, MaxQueue = maxQueue, MaxQueuePerClient = maxQueuePerClient,
         });
     }
 

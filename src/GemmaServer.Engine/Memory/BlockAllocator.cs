@@ -23,6 +23,9 @@ internal sealed class BlockAllocator
     /// <summary>Pages that can be taken: free ones, and cached ones that nobody holds.</summary>
     public int FreePages => _pool.FreePages + _cache.Evictable;
 
+    /// <inheritdoc cref="PrefixCache.Evictions"/>
+    public long Evictions => _cache.Evictions;
+
     /// <summary>Tokens between two hashes of a sequence that takes part in the prefix cache.</summary>
     public int HashUnit => _cache.Unit;
 

@@ -71,6 +71,9 @@ internal sealed class PrefixCache
     /// <summary>Cached pages that nobody holds.</summary>
     public int Evictable => _unheld.Count;
 
+    /// <summary>Pages forgotten so far because others needed the room.</summary>
+    public long Evictions { get; private set; }
+
     /// <summary>Whether a page has a name, so that more than one may hold it.</summary>
     public bool IsNamed(int page) => _ranks[page] != CacheRank.None;
 
@@ -85,6 +88,7 @@ internal sealed class PrefixCache
         _byName.Remove(_names[page]);
         _ranks[page] = CacheRank.None;
         _pool.Free(page);
+        Evictions++;
     }
 
     /// <summary>Forgets all pages that nobody holds, and says how many.</summary>

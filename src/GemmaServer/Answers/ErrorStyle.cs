@@ -50,7 +50,8 @@ internal abstract class ErrorStyle
                 >= 500 => "api_error",
                 _ => "invalid_request_error",
             });
-            json.WriteString("message"u8, WithField(error));
+            // Agents shorten their conversation when they read these words.
+            json.WriteString("message"u8, error.Code == "context_length_exceeded" ? $"prompt is too long: {error.Message}" : WithField(error));
             json.WriteEndObject();
             json.WriteString("request_id"u8, requestId);
             json.WriteEndObject();

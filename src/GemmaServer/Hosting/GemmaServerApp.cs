@@ -64,6 +64,7 @@ public static class GemmaServerApp
         MetricsEndpoint.Map(app, server);
         VersionEndpoint.Map(app);
         LoadEndpoint.Map(app, server);
+        PropsEndpoint.Map(app, server);
         AbortRequestsEndpoint.Map(app, server);
         PrefixCacheEndpoint.Map(app, server);
         DrainEndpoint.Map(app, server);

@@ -97,6 +97,7 @@ internal sealed class ServerMetrics : IDisposable
         Total("prompt_tokens", () => engine.PromptTokens, "Prompt tokens of admitted requests, cached ones included.");
         Total("prefix_cache_queries", () => engine.PrefixCacheQueries, "Prompt tokens looked up in the prefix cache.");
         Total("prefix_cache_hits", () => engine.PrefixCacheHits, "Prompt tokens found in the prefix cache.");
+        Total("prefix_cache_evictions", () => engine.PrefixCacheEvictions, "Pages of the prefix cache that gave way to others.");
         Total("generation_tokens", () => engine.GeneratedTokens, "Tokens generated.");
         Total("spec_decode_num_drafts", () => engine.DraftSteps, "Times a sequence's guessed tokens were verified.");
         Total("spec_decode_num_draft_tokens", () => engine.Drafts, "Guessed tokens that were verified.");

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using Xunit.Abstractions;
 
 namespace GemmaServer.GoldenTests.Demo;
@@ -9,8 +8,10 @@ public sealed class NpmFactAttribute : FactAttribute
 {
     public NpmFactAttribute()
     {
-        if (ClientsFolder is null) Skip = "the npm packages are not installed: run 'npm ci' in tests/clients/npm";
+        if (ClientsFolder is null) Skip = NotInstalled;
     }
+
+    public const string NotInstalled = "the npm packages are not installed: run 'npm ci' in tests/clients/npm";
 
     /// <summary>The folder in the checkout that holds node_modules; null where it is not installed.</summary>
     public static string? ClientsFolder { get; } = Find();
@@ -26,40 +27,30 @@ public sealed class NpmFactAttribute : FactAttribute
     }
 }
 
+/// <summary>As <see cref="NpmFactAttribute"/>, with cases.</summary>
+[AttributeUsage(AttributeTargets.Method)]
+public sealed class NpmTheoryAttribute : TheoryAttribute
+{
+    public NpmTheoryAttribute()
+    {
+        if (NpmFactAttribute.ClientsFolder is null) Skip = NpmFactAttribute.NotInstalled;
+    }
+}
+
+/// <summary>Clients that people use, unchanged, against the demo model.</summary>
 [Collection(DemoServerCollection.Name)]
 public class NpmClientTests(DemoServer server, ITestOutputHelper output)
 {
-    [NpmFact]
-    public Task The_official_npm_client_chats_streams_calls_tools_and_sees_its_error_classes() => RunAsync("openai-demo.mjs", checks: 6);
-
-    [NpmFact]
-    public Task Anthropics_npm_client_does_so_too() => RunAsync("anthropic-demo.mjs", checks: 7);
-
-    [NpmFact]
-    public Task Ollamas_npm_client_does_so_too() => RunAsync("ollama-demo.mjs", checks: 7);
-
-    private async Task RunAsync(string script, int checks)
+    [NpmTheory]
+    [InlineData("openai-demo.mjs", 6)]
+    [InlineData("ai-sdk-demo.mjs", 6)]
+    [InlineData("langchain-demo.mjs", 4)]
+    [InlineData("anthropic-demo.mjs", 7)]
+    [InlineData("ollama-demo.mjs", 7)]
+    public async Task The_client_gets_what_it_expects(string script, int checks)
     {
-        ProcessStartInfo start = new("node", [script, server.Url.ToString().TrimEnd('/')])
-        {
-            WorkingDirectory = NpmFactAttribute.ClientsFolder,
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        };
-        using Process node = Process.Start(start)!;
-        using CancellationTokenSource patience = new(TimeSpan.FromMinutes(2));
-        Task<string> errors = node.StandardError.ReadToEndAsync();
-        string lines = await node.StandardOutput.ReadToEndAsync();
-        try
-        {
-            await node.WaitForExitAsync(patience.Token);
-        }
-        finally
-        {
-            if (!node.HasExited) node.Kill();
-        }
+        string lines = await NodeScript.RunAsync([script, server.Url.ToString().TrimEnd('/')]);
         output.WriteLine(lines);
-        Assert.True(node.ExitCode == 0, lines + await errors);
         Assert.Equal(checks, lines.Split('\n').Count(l => l.StartsWith("ok ", StringComparison.Ordinal)));
     }
 }

@@ -1,20 +1,27 @@
 using GemmaServer.Compute;
 using GemmaServer.Engine;
+using GemmaServer.Model;
+using GemmaServer.Tests.Model;
 using GemmaServer.Text;
 
 namespace GemmaServer.Tests.Engine;
 
 /// <summary>
-/// The next request of a conversation computes at most what follows its longest common token prefix with the last one,
-/// rounded down to a block, wherever that prefix ends.
+/// The next request of a conversation of 4,000 tokens computes at most what follows its longest common token prefix with the
+/// last one, rounded down to a block, wherever that prefix ends, while other conversations go on in the same pool and others come
+/// and go: as long as it all fits.
 /// </summary>
+/// <remarks>
+/// "Fits" is counted on paper: all that the conversations in play and their strangers leave where a conversation may go on, and the
+/// pages that one prefill passes through. The pool was full before the first turn, and every turn evicts.
+/// </remarks>
 public sealed class ConversationCacheTests
 {
-    private const int Window = 512;
+    private const int Together = 4;         // conversations in one pool
+    private const int FirstQuestion = 3500;
     private const int Chunk = 512;
-    private const int Growth = 1000;        // most tokens that a dialogue adds to its first prompt
-    private const int OtherLength = 1500;   // of another conversation between two turns
-    private const int OtherAnswer = 40;
+    private const int StrangerLength = 1500;
+    private const int StrangerAnswer = 40;
 
     public static IEnumerable<object[]> Cases() =>
         from flavour in Enum.GetValues<TemplateFlavour>()
@@ -23,97 +30,126 @@ public sealed class ConversationCacheTests
         from sendsReasoningBack in thinking && style >= DialogueStyle.Calls ? new[] { false, true } : [false]
         select new object[] { flavour, thinking, style, sendsReasoningBack };
 
+    /// <summary>The page layout of E2B: 16 tokens of the global group, 32 of each of four sliding ones with a window of 512.</summary>
     [Theory]
     [MemberData(nameof(Cases))]
-    public void The_next_turn_computes_only_what_follows_the_common_prefix(TemplateFlavour flavour, bool thinking, DialogueStyle style, bool sendsReasoningBack) =>
-        Play(flavour, thinking, style, sendsReasoningBack, traffic: false);
-
-    [Theory]
-    [MemberData(nameof(Cases))]
-    public void So_it_does_after_other_traffic_that_fits_in_the_pool(TemplateFlavour flavour, bool thinking, DialogueStyle style, bool sendsReasoningBack) =>
-        Play(flavour, thinking, style, sendsReasoningBack, traffic: true);
-
-    /// <summary>One dialogue for each place of the common prefix in a block, at every turn.</summary>
-    private static void Play(TemplateFlavour flavour, bool thinking, DialogueStyle style, bool sendsReasoningBack, bool traffic)
+    public void The_next_turn_computes_only_what_follows_the_common_prefix(TemplateFlavour flavour, bool thinking, DialogueStyle style, bool sendsReasoningBack)
     {
-        Tokenizer tokenizer = GoldenVocabulary.All[0].FromJson;
-        HashSet<int>[] places = [.. Enumerable.Range(0, Dialogue.Requests - 1).Select(_ => new HashSet<int>())];
-        int block = 0;
-        for (int filler = 0; block == 0 || places.Any(p => p.Count < block); filler++)
+        KvCachePlan e2b = new(
+            [new KvGroup([3], 0, 16, 64), .. Enumerable.Range(0, 4).Select(g => new KvGroup([g == 3 ? 4 : g], 512, 32, 32))], 1024, 0, KvCacheType.F32);
+        Play(e2b, new Conversation(Tokenizer, flavour, thinking, style, sendsReasoningBack), block: 32, count: 32, asynchronous: (int)style % 2 == 1);
+    }
+
+    /// <summary>Five sliding groups with a window of 1,024, where a window is nine times the global pages of a conversation.</summary>
+    [Fact]
+    public void So_it_does_where_windows_are_most_of_the_cache()
+    {
+        KvCachePlan plan = KvCachePlanner.Plan(CheckpointsPublishedSizesTests.Published("12B"), KvCacheType.F16, 16);
+        Assert.Equal([16, 16, 16, 16, 16, 96], plan.Groups.Select(g => g.TokensPerPage).Order());
+        Play(plan, new Conversation(Tokenizer, TemplateFlavour.Large, thinking: true, DialogueStyle.Text, sendsReasoningBack: false), block: 96, count: 24, asynchronous: true);
+    }
+
+    private static Tokenizer Tokenizer => GoldenVocabulary.All[0].FromJson;
+
+    /// <summary>A conversation for each of so many places of the common prefix in a block, some at a time, and all in one engine.</summary>
+    private static void Play(KvCachePlan plan, Conversation conversation, int block, int count, bool asynchronous)
+    {
+        Turn[][] all = [.. Enumerable.Range(0, count).Select(i => conversation.WithLongerQuestion(FirstQuestion + i * (block / count), seed: i))];
+        using Party party = new(plan, all[^1], block, asynchronous, Tokenizer);
+        HashSet<int>[] places = [.. Enumerable.Range(0, Dialogue.Requests).Select(_ => new HashSet<int>())];
+        for (int first = 0; first < count / Together; first++) party.Play([.. all.Where((_, i) => i % (count / Together) == first)], places);
+        Assert.All(places.Skip(1), p => Assert.Equal(count, p.Count));
+    }
+
+    /// <summary>Conversations that take turns in one engine, a stranger after each round.</summary>
+    private sealed class Party : IDisposable
+    {
+        private readonly EngineHarness _engine;
+        private readonly int[] _stops;
+        private readonly int _block;
+        private int _strangers;
+
+        public Party(KvCachePlan plan, Turn[] longest, int block, bool asynchronous, Tokenizer tokenizer)
         {
-            Assert.True(filler < 64, "Some place in a block never comes up.");
-            Dialogue dialogue = new(tokenizer, flavour, thinking, style, sendsReasoningBack);
-            dialogue.Begin(s_text + new string('7', filler));
-            int[] last = [];
-            using EngineHarness engine = NewEngine(asynchronous: filler % 2 == 1, traffic, dialogue.Render().Prompt.Length);
-            block = 32;
-            for (int junk = 0; traffic && junk < 3; junk++) Distract(engine, 3500, 100 + junk);     // no page is free when it begins
-            for (int request = 0; request < Dialogue.Requests; request++)
+            _block = block;
+            _stops = [tokenizer.TokenId("<turn|>")!.Value, tokenizer.TokenId("<|tool_response>")!.Value];
+            int pages = 0;
+            for (int turn = 1; turn < longest.Length; turn++) pages = Math.Max(pages, PagesSince(plan, longest, Conversation.LastPassed(longest, turn), turn));
+            _engine = new EngineHarness(asynchronous, maxLength: longest.Max(t => t.End) + 1, maxBatchTokens: Chunk, plan: plan with { PageCount = pages });
+            while (Evictions == 0) AskStranger();   // no page is free when it begins
+        }
+
+        /// <summary>
+        /// Pages that are enough for what everybody leaves from one turn to another, with windows in half of them at most, and for
+        /// those that each prefill passes through.
+        /// </summary>
+        private int PagesSince(KvCachePlan plan, Turn[] turns, int from, int to)
+        {
+            int pages = 0, windows = 0, passing = 0;
+            foreach (KvGroup g in plan.Groups)
             {
-                (int[] prompt, int boundary) = dialogue.Render();
-                int[] answer = dialogue.Answer();
-                int common = prompt.AsSpan().CommonPrefixLength(last);
-                int cached = Ask(engine, prompt, boundary, answer, tokenizer);
-                if (request > 0)
-                {
-                    places[request - 1].Add(common % block);
-                    Assert.True(common > 2000, $"Request {request}: only {common} tokens in common.");
-                    Assert.True(
-                        cached >= common / block * block,
-                        $"Request {request} with {prompt.Length} tokens (generation prompt from {boundary} on): {common} in common with the {last.Length} before, {cached} cached.");
-                }
-                last = [.. prompt, .. answer];
-                dialogue.Continue(answer);
-                if (traffic) Distract(engine, OtherLength, request);
+                int left = Together * Conversation.Pages(g, turns, from, to, _block)
+                    + (to - from) * Conversation.PagesBetween(g, Conversation.WindowStart(g, StrangerLength - 5, _block), StrangerLength + StrangerAnswer);
+                pages += left;
+                if (g.Window == 0) continue;
+                windows += left;
+                passing += Chunk / g.TokensPerPage + 1;
             }
+            return Math.Max(pages, 2 * windows) + (Together + 1) * passing;
         }
-    }
 
-    private static int Ask(EngineHarness engine, int[] prompt, int boundary, int[] answer, Tokenizer tokenizer)
-    {
-        engine.Runner.Script = p => p.AsSpan().SequenceEqual(prompt) ? answer : null;
-        int[] stops = [tokenizer.TokenId("<turn|>")!.Value, tokenizer.TokenId("<|tool_response>")!.Value];
-        Generation generation = engine.Submit(engine.Request(prompt, 1000, stopTokens: stops, boundary: boundary));
-        Run(engine);
-        EngineHarness.AssertEnded(generation, FinishReason.Stop, answer);
-        Assert.Empty(engine.Errors);
-        return generation.CachedTokens;
-    }
+        private long Evictions => _engine.Engine.Metrics.PrefixCacheEvictions;
 
-    /// <summary>As <see cref="EngineHarness.RunToEnd"/>, but with one look at the books: here are many thousand steps.</summary>
-    private static void Run(EngineHarness engine)
-    {
-        while (engine.Engine.Step())
+        public void Play(Turn[][] all, HashSet<int>[] places)
         {
+            for (int turn = 0; turn < Dialogue.Requests; turn++)
+            {
+                foreach (Turn[] turns in all)
+                {
+                    int cached = Ask(turns[turn]);
+                    if (turn == 0) continue;
+                    int common = Conversation.Common(turns, turn);
+                    places[turn].Add(common % _block);
+                    Assert.True(common > FirstQuestion, $"Turn {turn}: only {common} tokens in common.");
+                    Assert.True(
+                        cached >= common / _block * _block,
+                        $"Turn {turn} with {turns[turn].Prompt.Length} tokens (generation prompt from {turns[turn].Boundary} on): {common} in common with the {turns[turn - 1].End} before, {cached} cached.");
+                }
+                long before = Evictions;
+                AskStranger();
+                Assert.True(Evictions > before);
+            }
+            Assert.Empty(_engine.Errors);
         }
-        engine.Engine.CheckIntegrity();
-        engine.AssertWhole();
+
+        public void Dispose() => _engine.Dispose();
+
+        private int Ask(Turn turn)
+        {
+            _engine.Runner.Script = p => p.AsSpan().SequenceEqual(turn.Prompt) ? turn.Answer : null;
+            Generation generation = _engine.Submit(_engine.Request(turn.Prompt, 1000, stopTokens: _stops, boundary: turn.Boundary));
+            Run();
+            EngineHarness.AssertEnded(generation, FinishReason.Stop, turn.Answer);
+            return generation.CachedTokens;
+        }
+
+        private void AskStranger()
+        {
+            int[] prompt = EngineHarness.Prompt(StrangerLength, seed: 1_000_000 + ++_strangers);
+            Generation generation = _engine.Submit(_engine.Request(prompt, StrangerAnswer, boundary: StrangerLength - 5));
+            Run();
+            Assert.Equal(FinishReason.Length, EngineHarness.Read(generation).Finish);
+            Assert.Equal(0, generation.CachedTokens);
+        }
+
+        /// <summary>As <see cref="EngineHarness.RunToEnd"/>, but with one look at the books: here are many thousand steps.</summary>
+        private void Run()
+        {
+            while (_engine.Engine.Step())
+            {
+            }
+            _engine.Engine.CheckIntegrity();
+            _engine.AssertWhole();
+        }
     }
-
-    private static void Distract(EngineHarness engine, int length, int seed)
-    {
-        Generation generation = engine.Submit(engine.Request(EngineHarness.Prompt(length, seed), OtherAnswer, boundary: length - 5));
-        Run(engine);
-        Assert.Equal(FinishReason.Length, EngineHarness.Read(generation).Finish);
-    }
-
-    /// <summary>
-    /// The page layout of E2B: 16 tokens of the global group, 32 of each of four sliding ones. With traffic the pool holds what every
-    /// conversation needs to go on and a chunk's pages beside, and was full of older things before: whatever else is cached has to give way.
-    /// </summary>
-    private static EngineHarness NewEngine(bool asynchronous, bool traffic, int firstPrompt)
-    {
-        int longest = firstPrompt + Growth;
-        KvCachePlan plan = new(
-            [new KvGroup([3], 0, 16, 64), .. Enumerable.Range(0, 4).Select(g => new KvGroup([g == 3 ? 4 : g], Window, 32, 32))], 1024, 0, KvCacheType.F32);
-        int pages = traffic
-            ? Kept(firstPrompt, longest) + Dialogue.Requests * Kept(OtherLength, OtherLength + OtherAnswer) + 4 * (Chunk / 32 + 2)
-            : longest / 16 + 4 * (longest / 32) + plan.PagesForSequence(longest, Chunk);
-        return new(asynchronous, maxLength: longest, maxBatchTokens: Chunk, plan: plan with { PageCount = pages });
-    }
-
-    /// <summary>Pages of a conversation whose turns lie between two positions: all global ones, the windows before and between those.</summary>
-    private static int Kept(int first, int last) => (last + 15) / 16 + 4 * ((Window + Window / 8 + last - first) / 32 + 3);
-
-    private static readonly string s_text = string.Concat(Enumerable.Range(0, 270).Select(i => $"Sentence {i} is here. "));
 }

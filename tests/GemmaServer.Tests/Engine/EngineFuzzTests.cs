@@ -69,7 +69,7 @@ public sealed class EngineFuzzTests
         return engine.Request(
             prompt, random.Next(0, 100), sampling, stops, random.Next(-3, 3) is var n && n < 0 ? -1 : n,
             queueTimeout, priority: priority, client: client, timeout: timeout,
-            constraint: random.Next(4) == 0 ? new ThirdsConstraint() : null);
+            constraint: random.Next(4) == 0 ? new ThirdsConstraint(FakeModel.Vocabulary) : null);
     }
 
     private static void Check(EngineHarness engine, GenerationRequest request, Generation generation)

@@ -138,7 +138,7 @@ internal sealed class EngineHarness : IDisposable
     }
 
     public int[] Expected(GenerationRequest request, int? count = null) =>
-        FakeModel.Generate(Plan, request.Prompt, request.Sampling, count ?? request.MaxTokens, request.Constraint is null ? null : new ThirdsConstraint());
+        FakeModel.Generate(Plan, request.Prompt, request.Sampling, count ?? request.MaxTokens, request.Constraint is null ? null : new ThirdsConstraint(FakeModel.Vocabulary));
 
     public void Dispose() => Engine.Dispose();
 }

@@ -88,7 +88,9 @@ internal sealed class FakeModelRunner : IModelRunner
         s.Bag = FakeModel.Bag(prompt, output);
         s.Last = -1;
         s.HasHoles = false;
-        s.Script = Script?.Invoke(prompt.ToArray());
+        int[] text = prompt.ToArray();
+        s.Script = Script?.Invoke(text);
+        s.Text = s.Script is null ? null : [.. text, .. s.Script];
         s.PromptLength = prompt.Length;
     }
 
@@ -229,6 +231,7 @@ internal sealed class FakeModelRunner : IModelRunner
                 }
                 Cell cell = At(step, index, g, j);
                 if (cell.Position != j && !_slots[step.Slices[index].Slot].HasHoles) Violations.Add($"group {g} reads position {cell.Position} for {j}");
+                if (_slots[step.Slices[index].Slot].Text is { } text && j < text.Length && cell.Token != text[j]) Violations.Add($"group {g} reads another text's position {j}");
                 hash = FakeModel.Mix(hash, cell.Token);
             }
         }
@@ -308,6 +311,7 @@ internal sealed class FakeModelRunner : IModelRunner
         public int Bag;
         public int Last;
         public int[]? Script;
+        public int[]? Text;     // prompt and script
         public int PromptLength;
         public bool HasHoles;   // a failed step never wrote its rows
     }

@@ -30,6 +30,35 @@ public sealed class PrefixCacheTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
+    public async Task Forgotten_prefixes_are_computed_again_and_those_in_use_stay(bool asynchronous)
+    {
+        using EngineHarness engine = NewEngine(asynchronous);
+        int[] idle = EngineHarness.Prompt(40, 1), used = EngineHarness.Prompt(40, 2);
+        Ask(engine, idle, 5);
+        Ask(engine, used, 5);
+        GenerationRequest request = engine.Request(used, 30);
+        Generation running = engine.Submit(request);
+        engine.Steps(4);
+        Task<int> forgotten = engine.Engine.ForgetPrefixesAsync();
+        Assert.False(forgotten.IsCompleted);    // it is the engine thread's to do
+        engine.Steps(1);
+        Assert.True(forgotten.IsCompleted);
+        Assert.True(await forgotten > 0);
+        engine.Engine.CheckIntegrity();
+        Generation beside = engine.Submit(engine.Request(used, 3));
+        engine.RunToEnd();
+        Assert.Equal(engine.Expected(request), EngineHarness.Read(running).Tokens);
+        Assert.Equal(Down(used.Length - 1), beside.CachedTokens);
+        Assert.Equal(0, Ask(engine, idle, 5).Cached);
+        engine.AssertWhole();
+
+        engine.Engine.Dispose();
+        Assert.True(engine.Engine.ForgetPrefixesAsync().IsCompleted);      // nobody waits for a thread that has ended
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
     public void A_conversation_reuses_its_last_turn(bool asynchronous)
     {
         using EngineHarness engine = NewEngine(asynchronous);
@@ -56,6 +85,54 @@ public sealed class PrefixCacheTests
         for (int other = 0; other < 3; other++) Ask(engine, EngineHarness.Prompt(20, 50 + other), 10);
         (int cached, _) = Ask(engine, [.. history, .. EngineHarness.Prompt(20, 8)], 5);
         Assert.Equal(Down(history.Length), cached);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_prompt_that_gets_another_answer_is_found_up_to_its_end_after_other_traffic(bool asynchronous)
+    {
+        using EngineHarness engine = NewEngine(asynchronous, spare: 40);
+        int[] prompt = EngineHarness.Prompt(52);
+        Ask(engine, prompt, 30, boundary: 43);
+        for (int other = 0; other < 3; other++) Ask(engine, EngineHarness.Prompt(20, 50 + other), 10);
+        (int cached, _) = Ask(engine, [.. prompt, .. EngineHarness.Prompt(20, 8)], 5);
+        Assert.Equal(Down(prompt.Length), cached);
+        Assert.True(Down(prompt.Length) > 43);
+    }
+
+    /// <summary>The window before the boundary is left behind, and what is left behind goes first, long before the prompt ends.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_boundary_is_kept_as_soon_as_it_is_passed(bool asynchronous)
+    {
+        const int chunk = 4;
+        using EngineHarness engine = new(
+            asynchronous, maxLength: 200, maxBatchTokens: chunk, plan: EngineHarness.SharingPlanOf(EngineHarness.SharingPlanOf(0).PagesForSequence(200, chunk) + 40));
+        int[] history = EngineHarness.Prompt(43);
+        for (int other = 0; other < 3; other++) Ask(engine, EngineHarness.Prompt(100, 50 + other), 10);
+        Ask(engine, [.. history, .. EngineHarness.Prompt(100, 7)], 10, boundary: history.Length);
+        (int cached, _) = Ask(engine, [.. history, .. EngineHarness.Prompt(20, 8)], 5);
+        Assert.Equal(Down(history.Length), cached);
+    }
+
+    /// <summary>After an answer longer than the window, which comes back with its end trimmed by up to an eighth of the window.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_turn_whose_end_comes_back_changed_is_found_up_to_the_change_after_other_traffic(bool asynchronous)
+    {
+        KvCachePlan plan = new([new KvGroup([0, 1], 64, 4, 16), new KvGroup([2], 0, 8, 8)], 64, 0, KvCacheType.F32);
+        for (int trimmed = 0; trimmed <= 64 / 8; trimmed++)
+        {
+            using EngineHarness engine = new(asynchronous, maxLength: 250, plan: plan with { PageCount = plan.PagesForSequence(250, 32) + 60 });
+            int[] prompt = EngineHarness.Prompt(40);
+            (_, int[] answer) = Ask(engine, prompt, 100);
+            for (int other = 0; other < 3; other++) Ask(engine, EngineHarness.Prompt(60, 50 + other), 10);
+            (int cached, _) = Ask(engine, [.. prompt, .. answer[..^trimmed], .. EngineHarness.Prompt(20, 8)], 5);
+            Assert.Equal(Down(prompt.Length + answer.Length - Math.Max(1, trimmed)), cached);
+        }
     }
 
     [Fact]
@@ -127,6 +204,7 @@ public sealed class PrefixCacheTests
         // Everything that is only cold goes: 100 − 6 global − 3 − 3 of the kept window.
         BlockTable greedy = blocks.NewTable();
         while (blocks.FreePages > 12) greedy.Add(2, TakeOne(blocks));
+        Assert.Equal(12 + 24 + 6 - 12, blocks.Evictions);
         BlockTable second = blocks.NewTable();
         Assert.Equal(24, blocks.Adopt(hashes, 48, second, out int pages));
         Assert.Equal(3 + 3 + 3, pages);

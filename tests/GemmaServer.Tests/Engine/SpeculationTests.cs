@@ -51,7 +51,7 @@ public sealed class SpeculationTests
     public void Answers_keep_to_their_constraint_with_guesses_as_without(bool asynchronous, int drafts, int promptLookup)
     {
         using EngineHarness engine = new(asynchronous, maxLength: 200, drafts: drafts, promptLookup: promptLookup);
-        ThirdsConstraint[] constraints = [.. Enumerable.Range(0, 6).Select(_ => new ThirdsConstraint())];
+        ThirdsConstraint[] constraints = [.. Enumerable.Range(0, 6).Select(_ => new ThirdsConstraint(FakeModel.Vocabulary))];
         GenerationRequest[] requests = [.. constraints.Select((c, i) => engine.Request(
             EngineHarness.Prompt(9 + i, i), 150, new SamplingParams { Seed = (ulong)i, TopK = i % 2 * 4, PresencePenalty = i % 3 }, constraint: c))];
         Generation[] running = [.. requests.Select(r => engine.Submit(r))];

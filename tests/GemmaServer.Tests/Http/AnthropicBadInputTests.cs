@@ -92,6 +92,17 @@ public sealed class AnthropicBadInputTests(ScriptedHost fixture) : IClassFixture
         await CheckAsync($"{{\"model\":\"scripted\",\"max_tokens\":5,\"messages\":[{Hi},{messages}]}}", field);
 
     [Fact]
+    public async Task A_prompt_that_is_too_long_says_so_in_the_words_that_agents_look_for()
+    {
+        string words = string.Concat(Enumerable.Repeat("Grüße 👍 ", 3000));
+        using HttpResponseMessage response = await fixture.Host.PostAsync("/v1/messages", $"{{\"model\":\"scripted\",\"max_tokens\":5,\"messages\":[{{\"role\":\"user\",\"content\":\"{words}\"}}]}}");
+        Assert.Equal(400, (int)response.StatusCode);
+        JsonElement error = TestHost.Json(await response.Content.ReadAsStringAsync()).GetProperty("error");
+        Assert.Equal("invalid_request_error", error.Str("type"));
+        Assert.StartsWith("prompt is too long: ", error.Str("message"));
+    }
+
+    [Fact]
     public async Task A_model_that_is_not_there()
     {
         foreach (string path in (string[])["/v1/messages", "/v1/messages/count_tokens"])

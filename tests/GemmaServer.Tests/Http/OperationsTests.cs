@@ -122,6 +122,16 @@ public sealed class OperationsTests
     }
 
     [Fact]
+    public async Task Props_tell_context_and_places()
+    {
+        await using TestHost host = await TestHost.StartAsync();
+        JsonElement props = TestHost.Json(await host.Client.GetStringAsync("/props"));
+        Assert.Equal(TestHost.MaxModelLength, props.GetProperty("default_generation_settings").GetProperty("n_ctx").GetInt32());
+        Assert.Equal(TestHost.Options.MaxNumSeqs, props.GetProperty("total_slots").GetInt32());
+        Assert.Equal("scripted", props.Str("model_alias"));
+    }
+
+    [Fact]
     public async Task Render_gives_the_tokens_and_sampling_of_a_chat_request()
     {
         await using TestHost host = await TestHost.StartAsync();

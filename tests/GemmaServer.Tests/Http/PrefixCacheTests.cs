@@ -26,6 +26,7 @@ public sealed class PrefixCacheTests
             Assert.Contains($"{prefix}prefix_cache_queries_total{{model_name=\"scripted\",engine=\"0\"}} {6 * prompt}\n", metrics);
             Assert.Contains($"{prefix}prefix_cache_hits_total{{model_name=\"scripted\",engine=\"0\"}} {4 * block}\n", metrics);
         }
+        Assert.Contains("\ngemmaserver_prefix_cache_evictions_total{model_name=\"scripted\",engine=\"0\"} 0\n", metrics);
     }
 
     [Fact]

@@ -1,24 +1,8 @@
 // Anthropic's npm client against a server with the demo model: node anthropic-demo.mjs BASE_URL
-// Prints one line per check; the exit code is the number of failed ones.
 import Anthropic from '@anthropic-ai/sdk';
+import { baseUrl, check, errorOf, expect, finish, model } from './checks.mjs';
 
-const client = new Anthropic({ baseURL: process.argv[2], apiKey: 'unused', maxRetries: 0 });
-const model = 'gemma4-demo';
-let failed = 0;
-
-async function check(name, run) {
-  try {
-    await run();
-    console.log(`ok      ${name}`);
-  } catch (error) {
-    failed++;
-    console.log(`FAILED  ${name}: ${error?.stack ?? error}`);
-  }
-}
-
-function expect(condition, what) {
-  if (!condition) throw new Error(`expected ${what}`);
-}
+const client = new Anthropic({ baseURL: baseUrl, apiKey: 'unused', maxRetries: 0 });
 
 const ask = (content, more = {}) => ({ model, max_tokens: 300, temperature: 0, messages: [{ role: 'user', content }], ...more });
 
@@ -86,17 +70,14 @@ await check('counted tokens', async () => {
 });
 
 await check('error classes', async () => {
-  const errorOf = async body => {
-    try { await client.messages.create(body); } catch (error) { return error; }
-    throw new Error('expected an error');
-  };
-  const bad = await errorOf(ask('Hi', { temperature: 3 }));
+  const refused = body => errorOf(() => client.messages.create(body));
+  const bad = await refused(ask('Hi', { temperature: 3 }));
   expect(bad instanceof Anthropic.BadRequestError && bad.message.includes('temperature'), `BadRequestError on temperature, got ${bad}`);
   expect(bad.error?.error?.type === 'invalid_request_error' && bad.requestID?.length > 0, 'its type and request id');
-  const missing = await errorOf(ask('Hi', { model: 'nobody' }));
+  const missing = await refused(ask('Hi', { model: 'nobody' }));
   expect(missing instanceof Anthropic.NotFoundError, `NotFoundError, got ${missing}`);
-  const badStream = await errorOf(ask('Hi', { stream: true, top_p: 7 }));
+  const badStream = await refused(ask('Hi', { stream: true, top_p: 7 }));
   expect(badStream instanceof Anthropic.BadRequestError, 'an HTTP error before a stream starts');
 });
 
-process.exit(failed);
+finish();

@@ -1,25 +1,9 @@
 // Ollama's npm client against a server with the demo model: node ollama-demo.mjs BASE_URL
-// Prints one line per check; the exit code is the number of failed ones.
 import { Ollama } from 'ollama';
+import { baseUrl, check, errorOf, expect, finish, model } from './checks.mjs';
 
-const client = new Ollama({ host: process.argv[2] });
-const model = 'gemma4-demo';
+const client = new Ollama({ host: baseUrl });
 const options = { temperature: 0 };
-let failed = 0;
-
-async function check(name, run) {
-  try {
-    await run();
-    console.log(`ok      ${name}`);
-  } catch (error) {
-    failed++;
-    console.log(`FAILED  ${name}: ${error?.stack ?? error}`);
-  }
-}
-
-function expect(condition, what) {
-  if (!condition) throw new Error(`expected ${what}`);
-}
 
 const ask = content => ({ model, options, messages: [{ role: 'user', content }] });
 
@@ -86,14 +70,11 @@ await check('generate', async () => {
 });
 
 await check('errors', async () => {
-  const errorOf = async body => {
-    try { await client.chat(body); } catch (error) { return error; }
-    throw new Error('expected an error');
-  };
-  const missing = await errorOf({ ...ask('Hi'), model: 'nobody' });
+  const refused = body => errorOf(() => client.chat(body));
+  const missing = await refused({ ...ask('Hi'), model: 'nobody' });
   expect(missing.status_code === 404 && missing.message.includes('nobody'), `404 on nobody, got ${missing}`);
-  const bad = await errorOf({ ...ask('Hi'), options: { temperature: 'hot' } });
+  const bad = await refused({ ...ask('Hi'), options: { temperature: 'hot' } });
   expect(bad.status_code === 400 && bad.message.includes('options.temperature'), `400 on options.temperature, got ${bad}`);
 });
 
-process.exit(failed);
+finish();

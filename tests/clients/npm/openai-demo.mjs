@@ -1,24 +1,8 @@
 // The official npm client against a server with the demo model: node openai-demo.mjs BASE_URL
-// Prints one line per check; the exit code is the number of failed ones.
 import OpenAI from 'openai';
+import { baseUrl, check, errorOf, expect, finish, model } from './checks.mjs';
 
-const client = new OpenAI({ baseURL: `${process.argv[2]}/v1`, apiKey: 'unused', maxRetries: 0 });
-const model = 'gemma4-demo';
-let failed = 0;
-
-async function check(name, run) {
-  try {
-    await run();
-    console.log(`ok      ${name}`);
-  } catch (error) {
-    failed++;
-    console.log(`FAILED  ${name}: ${error?.stack ?? error}`);
-  }
-}
-
-function expect(condition, what) {
-  if (!condition) throw new Error(`expected ${what}`);
-}
+const client = new OpenAI({ baseURL: `${baseUrl}/v1`, apiKey: 'unused', maxRetries: 0 });
 
 const weather = {
   type: 'function',
@@ -88,16 +72,13 @@ await check('thinking stays out of content', async () => {
 
 await check('error classes', async () => {
   const request = { model, messages: [{ role: 'user', content: 'Hi' }] };
-  const errorOf = async body => {
-    try { await client.chat.completions.create(body); } catch (error) { return error; }
-    throw new Error('expected an error');
-  };
-  const bad = await errorOf({ ...request, temperature: 3 });
+  const errorFor = body => errorOf(() => client.chat.completions.create(body));
+  const bad = await errorFor({ ...request, temperature: 3 });
   expect(bad instanceof OpenAI.BadRequestError && bad.param === 'temperature', `BadRequestError on temperature, got ${bad}`);
-  const missing = await errorOf({ ...request, model: 'nobody' });
+  const missing = await errorFor({ ...request, model: 'nobody' });
   expect(missing instanceof OpenAI.NotFoundError && missing.code === 'model_not_found', `NotFoundError, got ${missing}`);
-  const badStream = await errorOf({ ...request, stream: true, top_p: 7 });
+  const badStream = await errorFor({ ...request, stream: true, top_p: 7 });
   expect(badStream instanceof OpenAI.BadRequestError, 'an HTTP error before a stream starts');
 });
 
-process.exit(failed);
+finish();

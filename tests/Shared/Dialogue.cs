@@ -1,7 +1,7 @@
 using System.Text.Json;
 using GemmaServer.Text;
 
-namespace GemmaServer.Tests.Engine;
+namespace GemmaServer.Tests;
 
 /// <summary>How the model of a <see cref="Dialogue"/> writes and what its client sends back.</summary>
 public enum DialogueStyle
@@ -37,7 +37,12 @@ internal sealed class Dialogue(Tokenizer tokenizer, TemplateFlavour flavour, boo
     /// <summary>Prompts of a dialogue.</summary>
     public const int Requests = 6;
 
-    private const string Thought = "The user asks this, so I look at what I know, weigh one thing and another, and say it.";
+    /// <summary>Tokens before a kept place that may come back changed, at most: blanks, or a call's arguments in another order.</summary>
+    public const int MostChanged = 64;
+
+    // Each longer than the cache's slack, so that no kept place lies near another by chance.
+    private const string Thought = "The user asks this, so I look at what I know, weigh one thing and another, leave out what does not matter, and then say it in a few words.";
+    private const string Said = "It is sunny there, and will be; take a hat with you, and come back before the evening, when the wind turns and it gets cold by the sea.";
 
     private readonly List<ChatMessage> _messages = [];
     private PromptState _start;
@@ -77,8 +82,8 @@ internal sealed class Dialogue(Tokenizer tokenizer, TemplateFlavour flavour, boo
             (true, DialogueStyle.TextBeforeCalls) => $"Let me look that up for you.{call}<|tool_response>",
             (true, DialogueStyle.UnsortedArguments) => "<|tool_call>call:get_weather{days:2,city:<|\"|>Paris<|\"|>}<tool_call|><|tool_response>",
             (true, _) => $"{call}<|tool_response>",
-            (false, DialogueStyle.TrailingBlanks) => "It is sunny there, and will be.\n\n<turn|>",
-            _ => "It is sunny there, and will be.<turn|>",
+            (false, DialogueStyle.TrailingBlanks) => $"{Said}\n\n<turn|>",
+            _ => $"{Said}<turn|>",
         };
         return tokenizer.Encode(thought + text, parseSpecial: true);
     }
