@@ -30,7 +30,7 @@ public sealed class PrefixCacheTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public async Task Forgotten_prefixes_are_computed_again_and_those_in_use_stay(bool asynchronous)
+    public async Task Forgotten_prefixes_are_computed_again_and_what_runs_goes_on(bool asynchronous)
     {
         using EngineHarness engine = NewEngine(asynchronous);
         int[] idle = EngineHarness.Prompt(40, 1), used = EngineHarness.Prompt(40, 2);
@@ -45,11 +45,13 @@ public sealed class PrefixCacheTests
         Assert.True(forgotten.IsCompleted);
         Assert.True(await forgotten > 0);
         engine.Engine.CheckIntegrity();
-        Generation beside = engine.Submit(engine.Request(used, 3));
+        GenerationRequest again = engine.Request(used, 12);
+        Generation beside = engine.Submit(again);
         engine.RunToEnd();
         Assert.Equal(engine.Expected(request), EngineHarness.Read(running).Tokens);
-        Assert.Equal(Down(used.Length - 1), beside.CachedTokens);
+        Assert.Equal(engine.Expected(again), EngineHarness.Read(beside).Tokens);
         Assert.Equal(0, Ask(engine, idle, 5).Cached);
+        Assert.Equal(Down(idle.Length - 1), Ask(engine, idle, 5).Cached);
         engine.AssertWhole();
 
         engine.Engine.Dispose();
