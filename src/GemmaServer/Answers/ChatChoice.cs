@@ -18,6 +18,7 @@ internal sealed class ChatChoice : IAnswerChoice
     private readonly List<OutputEvent> _parsed = [];
     private readonly bool _wantsLogprobs;
     private bool _inCall;
+    private int _otherEvents;
 
     public ChatChoice(int index, Generation generation, ChatRequest request, Tokenizer tokenizer)
     {
@@ -43,6 +44,9 @@ internal sealed class ChatChoice : IAnswerChoice
 
     /// <summary>The moments that matter.</summary>
     public Generation Generation => _generation;
+
+    /// <summary>For each of <see cref="Logprobs"/>, how many events that are no content came before it; for writers that part the content there.</summary>
+    public List<int> LogprobPlaces { get; } = [];
 
     /// <summary>Tokens generated, the stop token included.</summary>
     public int Tokens { get; private set; }
@@ -83,7 +87,11 @@ internal sealed class ChatChoice : IAnswerChoice
         {
             int thought = _parser.ReasoningTokens;
             _parser.Push(token.Token, _parsed);
-            if (_wantsLogprobs && IsVisible(token.Token, _parser.ReasoningTokens > thought)) Logprobs.Add(token);
+            if (_wantsLogprobs && IsVisible(token.Token, _parser.ReasoningTokens > thought))
+            {
+                Logprobs.Add(token);
+                LogprobPlaces.Add(_otherEvents);
+            }
             Forward();
         }
         if (IsDone)
@@ -123,6 +131,7 @@ internal sealed class ChatChoice : IAnswerChoice
             }
             if (_filter is not null) AddContent(_filter.Flush());    // nothing that was held back may come after a call
             Events.Add(output);
+            if (output.Kind != OutputEventKind.Content) _otherEvents++;
             if (output.Kind == OutputEventKind.ToolCallEnd && !_request.ParallelToolCalls)
             {
                 EndEarly("tool_calls");

@@ -9,7 +9,7 @@ namespace GemmaServer;
 /// </summary>
 /// <remarks>
 /// Write the members of the chat body to <see cref="Json"/>, the places of what came from elsewhere to <see cref="Map"/>, then
-/// call <see cref="Read"/> once.
+/// call <see cref="Read(ServedModel, ServerOptions, out ChatRequest?)"/> or <see cref="Count"/> once.
 /// </remarks>
 internal sealed class ChatTranslation : IDisposable
 {
@@ -44,6 +44,16 @@ internal sealed class ChatTranslation : IDisposable
         Json.WriteEndObject();
         Json.Flush();
         return JsonDocument.Parse(_buffer.WrittenMemory, new JsonDocumentOptions { MaxDepth = 2 * RequestBody.MaxDepth });
+    }
+
+    /// <summary>Closes the body and counts the tokens of its prompt, however long that is.</summary>
+    public ApiError? Count(ServedModel model, out int tokens)
+    {
+        using JsonDocument body = Close();
+        FieldReader fields = new(body.RootElement);
+        if (fields.Text("model") is { } name && !model.Serves(name)) fields.Fail(ApiError.UnknownModel(name));
+        tokens = PromptFields.Read(fields, model, onlyShown: false)?.Render(fields, model)?.Tokenize(model.Tokenizer).Length ?? 0;
+        return fields.Error is { } error ? Rename(error) : null;
     }
 
     /// <summary>The error with the name that the client knows: the longest mapped path that the error's begins with.</summary>

@@ -47,6 +47,9 @@ internal readonly record struct RequestOrigin(string? Client, TimeSpan? Timeout,
         return null;
     }
 
+    /// <summary>Whose a stored response is: the key and the tenant together, so that neither stands for the other.</summary>
+    public static string OwnerOf(HttpContext http) => $"{KeyName(http)}\n{http.Request.Headers[FairnessHeader]}";
+
     /// <summary>The shorter of two bounds, where null is none.</summary>
     public static TimeSpan? Shorter(TimeSpan? a, TimeSpan? b) => a is null || b < a ? b ?? a : a;
 }

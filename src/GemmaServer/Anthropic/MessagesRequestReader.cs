@@ -1,5 +1,4 @@
 using System.Text.Json;
-using GemmaServer.Text;
 
 namespace GemmaServer;
 
@@ -7,6 +6,9 @@ namespace GemmaServer;
 /// <param name="Chat">Checked and rendered.</param>
 /// <param name="AskedTokens">Its <c>max_tokens</c>, which the context may have cut.</param>
 internal sealed record MessagesRequest(ChatRequest Chat, long AskedTokens);
+
+/// <summary>The prompt tokens of a Messages request.</summary>
+internal sealed record MessagesCount(int InputTokens);
 
 /// <summary>Makes a <see cref="MessagesRequest"/> from the body of <c>POST /v1/messages</c>, by way of a chat body.</summary>
 internal static class MessagesRequestReader
@@ -32,12 +34,14 @@ internal static class MessagesRequestReader
     }
 
     /// <summary>Reads the body of <c>POST /v1/messages/count_tokens</c>: the prompt that the same request would have.</summary>
-    public static ApiError? ReadCount(JsonElement root, ServedModel model, ServerOptions options, out int[]? tokens)
+    public static ApiError? ReadCount(JsonElement root, ServedModel model, ServerOptions options, out MessagesCount? count)
     {
-        tokens = null;
-        FieldReader fields = new(root);
+        count = null;
         using ChatTranslation chat = new();
-        return Translate(fields, chat, options) ?? chat.Read(Tokenize, model, options, out tokens);
+        int tokens = 0;
+        if ((Translate(new FieldReader(root), chat, options) ?? chat.Count(model, out tokens)) is { } error) return error;
+        count = new MessagesCount(tokens);
+        return null;
     }
 
     /// <summary>Writes the chat body, all but the number of tokens.</summary>
@@ -59,16 +63,6 @@ internal static class MessagesRequestReader
         ReadOthers(fields, chat);
         MessagesTools.Write(fields, chat);
         new MessagesConversation(fields, chat).Write();
-        return fields.Error;
-    }
-
-    private static ApiError? Tokenize(JsonElement root, ServedModel model, ServerOptions options, out int[]? tokens)
-    {
-        tokens = null;
-        FieldReader fields = new(root);
-        if (fields.Text("model") is { } name && !model.Serves(name)) return ApiError.UnknownModel(name);
-        RenderedPrompt? rendered = PromptFields.Read(fields, model, onlyShown: false)?.Render(fields, model);
-        tokens = rendered?.Tokenize(model.Tokenizer);
         return fields.Error;
     }
 

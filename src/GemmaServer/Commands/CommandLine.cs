@@ -31,6 +31,7 @@ internal static class CommandLine
         root.Subcommands.Add(MakeRandomCommand.Create());
         root.Subcommands.Add(BenchCommand.Create());
         root.Subcommands.Add(BenchServeCommand.Create());
+        root.Subcommands.Add(BenchGrammarCommand.Create());
 
         ParseResult result = root.Parse(args);
         if (result.Errors.Count == 0 || result.Action is System.CommandLine.Help.HelpAction) return await result.InvokeAsync(new InvocationConfiguration { ProcessTerminationTimeout = null });

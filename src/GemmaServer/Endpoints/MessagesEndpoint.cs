@@ -27,7 +27,7 @@ internal static class MessagesEndpoint
 
     private static async Task CountAsync(HttpContext http, Server server)
     {
-        (int[]? tokens, _, ApiError? error) = await server.ReadAsync<int[]>(http, MessagesRequestReader.ReadCount);
+        (MessagesCount? count, _, ApiError? error) = await server.ReadAsync<MessagesCount>(http, MessagesRequestReader.ReadCount);
         if (error is not null)
         {
             await error.WriteAsync(http);
@@ -36,7 +36,7 @@ internal static class MessagesEndpoint
         http.Response.ContentType = "application/json";
         await using Utf8JsonWriter json = new(http.Response.BodyWriter, JsonStyle.Writer);
         json.WriteStartObject();
-        json.WriteNumber("input_tokens"u8, tokens!.Length);
+        json.WriteNumber("input_tokens"u8, count!.InputTokens);
         json.WriteEndObject();
     }
 }

@@ -7,11 +7,13 @@ namespace GemmaServer;
 /// <summary>Who may ask: user keys for everything, the admin key for admin routes too. Compared in constant time.</summary>
 internal sealed class ApiKeys(Server server)
 {
-    /// <summary>Probes, scrapers and the documentation ask without a key.</summary>
+    /// <summary>Probes, scrapers, the documentation and the playground's own files ask without a key.</summary>
     private static readonly HashSet<string> Open = new(StringComparer.OrdinalIgnoreCase)
     {
-        "/health", "/healthz", "/livez", "/readyz", "/ping", "/metrics", "/version", "/load", "/openapi.json",
+        "/health", "/healthz", "/livez", "/readyz", "/ping", "/metrics", "/version", "/load", "/openapi.json", "/",
     };
+
+    private static readonly string[] OpenFolders = ["/swagger", PlaygroundEndpoint.Folder];
 
     private static readonly HashSet<string> Admin = new(StringComparer.OrdinalIgnoreCase) { "/drain", "/reset_prefix_cache", "/flush_cache" };
 
@@ -25,7 +27,7 @@ internal sealed class ApiKeys(Server server)
     public async Task InvokeAsync(HttpContext http, RequestDelegate next)
     {
         string path = http.Request.Path.Value ?? "/";
-        ApiError? refused = Open.Contains(path) || path.StartsWith("/swagger", StringComparison.OrdinalIgnoreCase)
+        ApiError? refused = Open.Contains(path) || OpenFolders.Any(folder => path.StartsWith(folder, StringComparison.OrdinalIgnoreCase))
             ? null
             : Check(http, KeyOf(http.Request), Admin.Contains(path.TrimEnd('/')));
         if (refused is null) await next(http);

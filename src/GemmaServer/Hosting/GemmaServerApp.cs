@@ -55,6 +55,7 @@ public static class GemmaServerApp
         MessagesEndpoint.Map(app, server);
         OllamaEndpoint.Map(app, server);
         RenderEndpoint.Map(app, server);
+        ResponsesEndpoint.Map(app, server);
         DerenderEndpoint.Map(app, server);
         ModelsEndpoint.Map(app, server);
         TokenizeEndpoint.Map(app, server);
@@ -68,6 +69,7 @@ public static class GemmaServerApp
         AbortRequestsEndpoint.Map(app, server);
         PrefixCacheEndpoint.Map(app, server);
         DrainEndpoint.Map(app, server);
+        PlaygroundEndpoint.Map(app, server);
         if (server.Options.EnableSwagger) OpenApiEndpoint.Map(app);
     }
 

@@ -20,6 +20,7 @@ internal sealed partial class Server : IDisposable
     {
         Options = options;
         Logger = loggers.CreateLogger("GemmaServer");
+        Responses = new ResponseStore(options.ResponseStore);
     }
 
     public ServerOptions Options { get; }
@@ -30,6 +31,9 @@ internal sealed partial class Server : IDisposable
 
     /// <summary>What is being answered, by request id.</summary>
     public RunningRequests Running { get; } = new();
+
+    /// <summary>Responses that can be gone on from.</summary>
+    public ResponseStore Responses { get; }
 
     /// <summary>How long a stream may be silent before a comment shows that it lives.</summary>
     public TimeSpan KeepAlive { get; init; } = TimeSpan.FromSeconds(15);

@@ -102,6 +102,29 @@ internal sealed record ApiError(int Status, string Type, string? Code, string Me
         new(400, Invalid, "context_length_exceeded",
             $"This model's maximum context length is {maxTokens} tokens. However, your {(param == "messages" ? "messages" : "prompt")} resulted in {(atLeast ? "more than " : "")}{gotTokens} tokens. Please reduce the length of the {(param == "messages" ? "messages" : "prompt")}.", param);
 
+    // ---- responses
+
+    /// <summary>A chat field that this API has under another name.</summary>
+    public static ApiError Moved(string param, string to) =>
+        new(400, Invalid, "unsupported_parameter", $"Unsupported parameter: '{param}'. In the Responses API, this parameter has moved to '{to}'. Try again with the new parameter.", param);
+
+    public static ApiError UnknownResponse(string id) => new(404, Invalid, null, $"Response with id '{Echo(id)}' not found.");
+
+    public static ApiError PreviousResponseNotFound(string id) =>
+        new(400, Invalid, "previous_response_not_found", $"Previous response with id '{Echo(id)}' not found.", "previous_response_id");
+
+    public static ApiError ItemNotFound(string id) =>
+        new(404, Invalid, null, $"Item with id '{Echo(id)}' not found. Items are not persisted when `store` is set to false. Try again with `store` set to true, or remove this item from your input.", "input");
+
+    public static ApiError NoToolCall(string callId) => new(400, Invalid, null, $"No tool call found for function call output with call_id {Echo(callId)}.", "input");
+
+    public static ApiError NoToolOutput(string callId) => new(400, Invalid, null, $"No tool output found for function call {Echo(callId)}.", "input");
+
+    public static ApiError BadEncryptedContent(string param) =>
+        new(400, Invalid, "invalid_encrypted_content", $"Invalid '{param}': the encrypted content could not be verified; it must come from this API and be unchanged.", param);
+
+    public static ApiError CannotCancel { get; } = new(400, Invalid, null, "Cannot cancel a synchronous response.");
+
     // ---- who asks, for what
 
     public static ApiError NoKey { get; } =

@@ -12,10 +12,20 @@ internal static class TokenLogprobWriter
     // JSON has no minus infinity; OpenAI's own value for "as good as never".
     private const float Never = -9999f;
 
+    /// <summary>The <c>logprobs</c> object of a chat choice.</summary>
     public static void Write(Utf8JsonWriter json, Tokenizer tokenizer, IReadOnlyList<TokenEvent> tokens)
     {
         json.WriteStartObject("logprobs"u8);
-        json.WriteStartArray("content"u8);
+        json.WritePropertyName("content"u8);
+        WriteArray(json, tokenizer, tokens);
+        json.WriteNull("refusal"u8);
+        json.WriteEndObject();
+    }
+
+    /// <summary>One object for each token.</summary>
+    public static void WriteArray(Utf8JsonWriter json, Tokenizer tokenizer, IReadOnlyList<TokenEvent> tokens)
+    {
+        json.WriteStartArray();
         foreach (TokenEvent token in tokens)
         {
             json.WriteStartObject();
@@ -31,8 +41,6 @@ internal static class TokenLogprobWriter
             json.WriteEndObject();
         }
         json.WriteEndArray();
-        json.WriteNull("refusal"u8);
-        json.WriteEndObject();
     }
 
     /// <summary>A token's text by itself; bytes that are no character show as U+FFFD.</summary>

@@ -189,6 +189,10 @@ public sealed class ServerOptions
     [Flag("body-limit", "largest request body in bytes (suffix K, M, G)", Bytes = true), Range(1024L, 1L << 31)]
     public long BodyLimit { get; init; } = 32L << 20;
 
+    /// <summary>Responses kept in memory for <c>previous_response_id</c>, 64 MiB at most; 0 keeps none. Default 1000: conversations of late.</summary>
+    [Flag("response-store", "responses kept for previous_response_id; 0 for none"), Range(0, 1 << 20)]
+    public int ResponseStore { get; init; } = 1000;
+
     /// <summary>How log lines look: auto, json or text. Default auto: text on a terminal, json everywhere else.</summary>
     [Flag("log-format", "how log lines look")]
     public LogFormat LogFormat { get; init; }
@@ -208,4 +212,8 @@ public sealed class ServerOptions
     /// <summary>Serves the Swagger UI under <c>/swagger</c>. Default on.</summary>
     [Flag("enable-swagger", "serve the Swagger UI under /swagger")]
     public bool EnableSwagger { get; init; } = true;
+
+    /// <summary>Leaves out the playground, the chat page at <c>/</c>. Default off: it is served.</summary>
+    [Flag("disable-playground", "leave out the chat page at /")]
+    public bool DisablePlayground { get; init; }
 }

@@ -1,6 +1,7 @@
 using System.Net.Http.Json;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using GemmaServer.Tests;
 using Xunit.Abstractions;
 
 namespace GemmaServer.GoldenTests.Demo;
@@ -42,6 +43,40 @@ public class OpenAiSchemaTests(DemoServer server, ITestOutputHelper output)
             }
         }
         await ValidateAsync(atLeast: 60);
+    }
+
+    [NpmFact]
+    public async Task Responses_are_as_published()
+    {
+        JsonArray tools = (JsonArray)JsonNode.Parse("""
+            [{"type":"function","name":"get_weather","description":"Get the current weather in a city.",
+              "parameters":{"type":"object","properties":{"city":{"type":"string","description":"Name of the city"}},"required":["city"]}}]
+            """)!;
+        JsonNode afterCall = JsonNode.Parse("""
+            [{"role":"user","content":[{"type":"input_text","text":"What is the weather in Oslo?"}]},
+             {"type":"reasoning","summary":[],"content":[{"type":"reasoning_text","text":"I look it up."}]},
+             {"type":"function_call","call_id":"call_1","name":"get_weather","arguments":"{\\"city\\":\\"Oslo\\"}"},
+             {"type":"function_call_output","call_id":"call_1","output":"{\\"temperature\\": 7, \\"condition\\": \\"rain\\"}"}]
+            """)!;
+        foreach (JsonObject extra in new JsonObject[]
+        {
+            [], new() { ["reasoning"] = new JsonObject { ["effort"] = "low", ["summary"] = "auto" }, ["include"] = new JsonArray("reasoning.encrypted_content") },
+            new() { ["include"] = new JsonArray("message.output_text.logprobs"), ["top_logprobs"] = 3 }, new() { ["max_output_tokens"] = 2 },
+            new() { ["input"] = "What is the weather in Oslo?", ["tools"] = tools.DeepClone() }, new() { ["input"] = afterCall.DeepClone(), ["tools"] = tools.DeepClone() },
+            new() { ["tools"] = tools.DeepClone(), ["tool_choice"] = "none", ["instructions"] = "Be brief.", ["metadata"] = new JsonObject { ["a"] = "b" }, ["user"] = "u", ["truncation"] = "auto" },
+        })
+        {
+            JsonObject body = Merge(new JsonObject { ["model"] = "gemma4-demo", ["temperature"] = 0, ["max_output_tokens"] = 60, ["input"] = "What is the capital of France?" }, extra);
+            string what = extra.ToJsonString();
+            await AddAsync("Response", what, "/v1/responses", body);
+            string id = (string)JsonNode.Parse(_lines[^1])!["instance"]!["id"]!;
+            Add("ResponseItemList", what, await server.Client.GetFromJsonAsync<JsonObject>($"/v1/responses/{id}/input_items"));
+            body["stream"] = true;
+            await AddStreamAsync("ResponseStreamEvent", what, "/v1/responses", body, isNamed: true);
+        }
+        await AddAsync("TokenCountsResource", "count", "/v1/responses/input_tokens", new() { ["input"] = "Hi" });
+        await AddAsync("ErrorResponse", "missing", "/v1/responses", []);
+        await ValidateAsync(atLeast: 100);
     }
 
     [NpmFact]
@@ -122,7 +157,7 @@ public class OpenAiSchemaTests(DemoServer server, ITestOutputHelper output)
     private async Task ValidateAsync(int atLeast)
     {
         string schemas = Path.Combine(AppContext.BaseDirectory, "golden", "openai-schema.json");
-        string said = await NodeScript.RunAsync(["validate-openai.mjs", schemas], _lines);
+        string said = await Npm.RunAsync("validate-openai.mjs", string.Join('\n', _lines), schemas);
         output.WriteLine(said);
         Assert.True(_lines.Count >= atLeast, $"Only {_lines.Count} answers and events.");
         Assert.Contains($"{_lines.Count} validated, 0 invalid", said);

@@ -13,7 +13,7 @@ internal static class BadInputs
     private const string Messages = "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]";
     private const string Tool = "{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{\"type\":\"object\"}}}";
 
-    public static IReadOnlyList<BadInput> All { get; } = [.. Bodies(), .. Fields(), .. Conversations(), .. Tools(), .. Completions(), .. Others(), .. Routes()];
+    public static IReadOnlyList<BadInput> All { get; } = [.. Bodies(), .. Fields(), .. Conversations(), .. Tools(), .. Completions(), .. Others(), .. Routes(), .. ResponsesBadInputs.All];
 
     private static BadInput Raw(string name, byte[] body, int status, string? code, string? param = null, string type = "application/json") =>
         new(name, ChatPath, body, status, code, param, type);
@@ -304,7 +304,7 @@ internal static class BadInputs
     private static IEnumerable<BadInput> Routes()
     {
         yield return At("/v1/foo", "{}", 404, "unknown_url", null);
-        yield return At("/", "{}", 404, "unknown_url", null);
+        yield return At("/", "{}", 405, "method_not_supported", null);
         yield return At("/v1/chat/completions/x", "{}", 404, "unknown_url", null);
         yield return At("/v1/models", "{}", 405, "method_not_supported", null);
         yield return At("/health", "{}", 405, "method_not_supported", null);

@@ -61,6 +61,7 @@ public sealed class ToolEndpointTests(ScriptedHost fixture) : IClassFixture<Scri
         var endpoints = (Microsoft.AspNetCore.Routing.IEndpointRouteBuilder)Host.App;
         foreach (var endpoint in endpoints.DataSources.SelectMany(static s => s.Endpoints).OfType<Microsoft.AspNetCore.Routing.RouteEndpoint>())
         {
+            if (endpoint.Metadata.GetMetadata<Microsoft.AspNetCore.Routing.IExcludeFromDescriptionMetadata>()?.ExcludeFromDescription == true) continue;     // the playground's files
             JsonElement operations = paths.GetProperty(endpoint.RoutePattern.RawText!.Replace("{**id}", "{id}"));
             foreach (string method in endpoint.Metadata.OfType<Microsoft.AspNetCore.Routing.HttpMethodMetadata>().Single().HttpMethods)
                 Assert.True(operations.TryGetProperty(method.ToLowerInvariant(), out _), $"{method} {endpoint.RoutePattern.RawText}");

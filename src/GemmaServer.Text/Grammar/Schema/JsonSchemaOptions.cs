@@ -1,0 +1,17 @@
+namespace GemmaServer.Text;
+
+/// <summary>How a schema becomes a grammar.</summary>
+public sealed class JsonSchemaOptions
+{
+    /// <summary>
+    /// Reads a regular expression of the schema: the grammar of every whole text in which it is found somewhere, as JSON Schema
+    /// has it. Throws <see cref="GrammarException"/> for one that cannot be followed.
+    /// </summary>
+    public required Func<string, GrammarNode> Pattern { get; init; }
+
+    /// <summary>No white space at all between the parts of the JSON text.</summary>
+    public bool IsCompact { get; init; }
+
+    /// <summary>How much work a schema may cause, in merged branches, properties and rules. Default 100,000: some tens of milliseconds.</summary>
+    public int MaxWork { get; init; } = 100_000;
+}
