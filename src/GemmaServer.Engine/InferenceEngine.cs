@@ -23,6 +23,7 @@ public sealed partial class InferenceEngine : IDisposable
 
     private readonly ConcurrentQueue<Sequence> _inbox = new();
     private readonly ConcurrentQueue<Sequence> _cancelled = new();
+    private readonly ConcurrentQueue<TaskCompletionSource<int>> _forgetting = new();
     private readonly Lock _submitting = new();
     private readonly QueueLimits _limits;
     private long _arrivals;
@@ -97,6 +98,20 @@ public sealed partial class InferenceEngine : IDisposable
         }
     }
 
+    /// <summary>Forgets what the prefix cache knows and no running request holds. From any thread.</summary>
+    /// <returns>The pages that are free now; 0 when the engine takes nothing new any more.</returns>
+    public Task<int> ForgetPrefixesAsync()
+    {
+        TaskCompletionSource<int> done = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        lock (_submitting)
+        {
+            if (_closed) return Task.FromResult(0);
+            _forgetting.Enqueue(done);
+        }
+        Ring();
+        return done.Task;
+    }
+
     /// <summary>Stops the thread after the step it is in and ends every open request with Abort.</summary>
     public void Dispose()
     {
@@ -139,6 +154,7 @@ public sealed partial class InferenceEngine : IDisposable
     {
         while (_inbox.TryDequeue(out Sequence? sequence)) _scheduler.Add(sequence);
         while (_cancelled.TryDequeue(out Sequence? sequence)) _scheduler.Cancel(sequence);
+        while (_forgetting.TryDequeue(out TaskCompletionSource<int>? done)) done.SetResult(_scheduler.ForgetPrefixes());
         if (_abortAll) _scheduler.FinishAll(FinishReason.Abort);
         _scheduler.Expire();
     }
@@ -243,6 +259,7 @@ public sealed partial class InferenceEngine : IDisposable
         while (_inbox.TryDequeue(out Sequence? sequence)) _scheduler.Add(sequence);
         _scheduler.FinishAll(FinishReason.Abort);
         Settle();
+        while (_forgetting.TryDequeue(out TaskCompletionSource<int>? done)) done.SetResult(0);
         Metrics.Show(_scheduler.Running, _scheduler.FreePages, _scheduler.Evictions);
         _drained.TrySetResult();
     }

@@ -76,6 +76,9 @@ internal sealed partial class Scheduler
 
     public bool IsIdle => _running.Count == 0 && _queue.Count == 0 && _closing.Count == 0;
 
+    /// <summary>Forgets cached prefixes that nobody holds, and says how many pages that frees.</summary>
+    public int ForgetPrefixes() => _blocks.ForgetUnheld();
+
     /// <summary>Puts a new sequence into the queue.</summary>
     public void Add(Sequence sequence)
     {

@@ -32,6 +32,9 @@ internal sealed class BlockAllocator
     /// <summary>Prefixes are found in multiples of this.</summary>
     public int HashBlock => _cache.Block;
 
+    /// <summary>Forgets the cached pages that nobody holds, and says how many.</summary>
+    public int ForgetUnheld() => _cache.EvictAll();
+
     public BlockTable NewTable() => new(_groups.Length);
 
     /// <summary>Pages to take before positions up to <paramref name="end"/> (exclusive) can be computed.</summary>

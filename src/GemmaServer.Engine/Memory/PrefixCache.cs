@@ -91,6 +91,14 @@ internal sealed class PrefixCache
         Evictions++;
     }
 
+    /// <summary>Forgets all pages that nobody holds, and says how many.</summary>
+    public int EvictAll()
+    {
+        int count = Evictable;
+        for (int i = 0; i < count; i++) EvictOne();
+        return count;
+    }
+
     /// <summary>Takes one that its last holder let go; false when it has no name.</summary>
     public bool TryKeep(int page)
     {

@@ -22,7 +22,7 @@ internal static partial class ChatAnswer
             (grammar, ApiError? error) = await constraint.CompileAsync(server.Grammars!, http.RequestAborted);
             if (error is not null)
             {
-                await (request.Rename?.Invoke(error) ?? error).WriteAsync(http);
+                await error.WriteAsync(http);
                 return;
             }
         }

@@ -40,14 +40,17 @@ internal sealed class ChatChoice : IAnswerChoice
     /// <summary>Logprobs of visible tokens that are not yet written; the writer clears it.</summary>
     public List<TokenEvent> Logprobs { get; } = [];
 
+    /// <summary>The stop that the client named and the answer ended at.</summary>
+    public StopReason StopReason { get; private set; }
+
+    /// <summary>The moments that matter.</summary>
+    public Generation Generation => _generation;
+
     /// <summary>For each of <see cref="Logprobs"/>, how many events that are no content came before it; for writers that part the content there.</summary>
     public List<int> LogprobPlaces { get; } = [];
 
     /// <summary>Token ids that are not yet written, where the client wants them; the writer clears it.</summary>
     public List<int> TokenIds { get; } = [];
-
-    /// <summary>What the engine knows of it.</summary>
-    public Generation Generation => _generation;
 
     /// <summary>Tokens generated, the stop token included.</summary>
     public int Tokens { get; private set; }
@@ -96,7 +99,11 @@ internal sealed class ChatChoice : IAnswerChoice
             }
             Forward();
         }
-        if (IsDone) return;
+        if (IsDone)
+        {
+            StopReason = StopReason.Of(_filter, token.Token, isStop: false, []);
+            return;
+        }
         switch (token.Finish)
         {
             case Engine.FinishReason.None:
@@ -106,9 +113,10 @@ internal sealed class ChatChoice : IAnswerChoice
                 _parser.Finish(token.Finish == Engine.FinishReason.Length, _parsed);
                 Forward();
                 if (!IsDone) Finish(NameOf(_parser.FinishReason));
+                StopReason = StopReason.Of(_filter, token.Token, token.Finish == Engine.FinishReason.Stop, _request.Sampling.StopTokens);
                 break;
             default:
-                Failure = FailureOf(token.Finish, watch.RequestId);
+                Failure = FailureOf(token.Finish, watch);
                 break;
         }
     }
@@ -171,11 +179,12 @@ internal sealed class ChatChoice : IAnswerChoice
     };
 
     /// <summary>What to tell about an answer that did not come to its end.</summary>
-    public static ApiError FailureOf(FinishReason reason, string requestId) => reason switch
+    public static ApiError FailureOf(FinishReason reason, RequestWatch watch) => reason switch
     {
         Engine.FinishReason.QueueTimeout => ApiError.QueueTimeout,
         Engine.FinishReason.Deadline => ApiError.Deadline,
+        Engine.FinishReason.Abort when watch.IsAborted => ApiError.Aborted,
         Engine.FinishReason.Abort => ApiError.Draining,
-        _ => ApiError.Internal(requestId),
+        _ => ApiError.Internal(watch.RequestId),
     };
 }

@@ -32,7 +32,7 @@ internal sealed class ChatTranslation : IDisposable
     public ApiError? Read(ServedModel model, ServerOptions options, out ChatRequest? request)
     {
         ApiError? error = Read(ChatRequestReader.Read, model, options, out request);
-        if (request is not null) request.Rename = Rename;
+        request?.Constraint?.Rename = Rename;
         return error;
     }
 

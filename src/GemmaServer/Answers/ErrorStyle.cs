@@ -9,13 +9,17 @@ internal abstract class ErrorStyle
 
     /// <summary>The style of the API that this path belongs to; OpenAI's for all that are nobody's.</summary>
     public static ErrorStyle Of(PathString path) =>
-        path.StartsWithSegments("/v1/messages") ? s_anthropic : path.StartsWithSegments("/api") ? s_ollama : s_openAi;
+        MessagesEndpoint.IsAt(path) ? s_anthropic : OllamaEndpoint.IsAt(path) ? s_ollama : s_openAi;
 
     /// <summary>The status to answer with.</summary>
     public virtual int StatusOf(ApiError error) => error.Status;
 
     /// <summary>Writes the body, or the object of a stream's event.</summary>
     public abstract void Write(Utf8JsonWriter json, ApiError error, string requestId);
+
+    /// <summary>For bodies that have no place of their own for the field that is wrong.</summary>
+    private static string WithField(ApiError error) =>
+        error.Param is { } param && !error.Message.Contains(param, StringComparison.Ordinal) ? $"{param}: {error.Message}" : error.Message;
 
     private sealed class OpenAiStyle : ErrorStyle
     {
@@ -46,7 +50,8 @@ internal abstract class ErrorStyle
                 >= 500 => "api_error",
                 _ => "invalid_request_error",
             });
-            json.WriteString("message"u8, error.Message);
+            // Agents shorten their conversation when they read these words.
+            json.WriteString("message"u8, error.Code == "context_length_exceeded" ? $"prompt is too long: {error.Message}" : WithField(error));
             json.WriteEndObject();
             json.WriteString("request_id"u8, requestId);
             json.WriteEndObject();
@@ -59,7 +64,7 @@ internal abstract class ErrorStyle
         public override void Write(Utf8JsonWriter json, ApiError error, string requestId)
         {
             json.WriteStartObject();
-            json.WriteString("error"u8, error.Message);
+            json.WriteString("error"u8, WithField(error));
             json.WriteEndObject();
         }
     }

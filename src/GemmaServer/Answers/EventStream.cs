@@ -60,7 +60,7 @@ internal abstract class EventStream : IDisposable
 }
 
 /// <summary>Server-sent events.</summary>
-internal sealed class SseStream(HttpResponse response) : EventStream(response, "text/event-stream; charset=utf-8")
+internal class SseStream(HttpResponse response) : EventStream(response, "text/event-stream; charset=utf-8")
 {
     /// <summary>Opens an event without a name, as chat completions have them.</summary>
     public Utf8JsonWriter Begin()

@@ -1,6 +1,3 @@
-using GemmaServer.Engine;
-using GemmaServer.Text;
-
 namespace GemmaServer;
 
 /// <summary><c>POST /v1/completions</c>: raw text or token ids in, raw text out, without the turn format.</summary>
@@ -20,34 +17,8 @@ internal static partial class CompletionsEndpoint
             await error.WriteAsync(http);
             return;
         }
-        CompiledGrammar? grammar = null;
-        if (request!.Constraint is { } constraint) (grammar, error) = await constraint.CompileAsync(server.Grammars!, http.RequestAborted);
-        if (error is not null)
-        {
-            await error.WriteAsync(http);
-            return;
-        }
         if (Interlocked.Exchange(ref _warned, 1) == 0) Log.RawPrompt(server.Logger);
-        using RequestWatch watch = server.Watch(http, "text_completion", model!, request.Prompts.Sum(static p => p.Tokens.Length), request.MaxTokens,
-            request.Sampling.N, request.Prompts.Count * request.Sampling.N);
-        int n = request.Sampling.N;
-        await Answer.ServeAsync(http, server, model!, watch, Requests(request, grammar, origin, watch), request.Sampling.Stream,
-            (i, g) => new CompletionChoice(i, g, request, request.Prompts[i / n], model!.Tokenizer), new CompletionShape(model!, request));
-    }
-
-    private static List<GenerationRequest> Requests(CompletionRequest request, CompiledGrammar? grammar, in RequestOrigin origin, RequestWatch watch)
-    {
-        List<GenerationRequest> requests = [];
-        int promptLogprobs = request.Echo ? request.Logprobs : -1;
-        foreach (CompletionPrompt prompt in request.Prompts)
-        {
-            for (int choice = 0; choice < request.Sampling.N; choice++)
-            {
-                requests.Add(request.Sampling.ToRequest(watch.RequestId, prompt.Tokens, request.MaxTokens, choice, request.Logprobs, promptLogprobs,
-                    thoughtOpen: false, origin, rules: new AnswerRules(grammar)));
-            }
-        }
-        return requests;
+        await CompletionAnswer.ServeAsync(http, server, "text_completion", model!, request!, origin, new CompletionShape(model!, request!));
     }
 
     private static partial class Log

@@ -10,12 +10,15 @@ internal sealed class ApiKeys(Server server)
     /// <summary>Probes, scrapers, the documentation and the playground's own files ask without a key.</summary>
     private static readonly HashSet<string> Open = new(StringComparer.OrdinalIgnoreCase)
     {
-        "/health", "/healthz", "/livez", "/readyz", "/ping", "/metrics", "/version", "/openapi.json", "/",
+        "/health", "/healthz", "/livez", "/readyz", "/ping", "/metrics", "/version", "/load", "/openapi.json", "/",
     };
 
     private static readonly string[] OpenFolders = ["/swagger", PlaygroundEndpoint.Folder];
 
-    private static readonly HashSet<string> Admin = new(StringComparer.OrdinalIgnoreCase) { "/drain" };
+    private static readonly HashSet<string> Admin = new(StringComparer.OrdinalIgnoreCase) { "/drain", "/reset_prefix_cache", "/flush_cache" };
+
+    /// <summary>By which requests of the admin key are known.</summary>
+    public const string AdminName = "admin";
 
     // Digests have one length, so neither a key's length nor a common beginning shows in the time.
     private readonly byte[][] _users = [.. server.Options.ApiKey.Select(Digest)];
@@ -43,7 +46,7 @@ internal sealed class ApiKeys(Server server)
         bool isAdmin = _admin is not null && CryptographicOperations.FixedTimeEquals(digest, _admin);
         if (isAdmin || (isUser && !isAdminRoute))
         {
-            RequestOrigin.SetKeyName(http, isUser ? user.ToString(CultureInfo.InvariantCulture) : "admin");
+            RequestOrigin.SetKeyName(http, isUser ? user.ToString(CultureInfo.InvariantCulture) : AdminName);
             return null;
         }
         return isUser || (isAdminRoute && _admin is null) ? ApiError.AdminOnly : ApiError.WrongKey(key);

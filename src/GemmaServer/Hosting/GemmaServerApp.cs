@@ -52,6 +52,9 @@ public static class GemmaServerApp
     {
         ChatCompletionsEndpoint.Map(app, server);
         CompletionsEndpoint.Map(app, server);
+        MessagesEndpoint.Map(app, server);
+        OllamaEndpoint.Map(app, server);
+        RenderEndpoint.Map(app, server);
         ResponsesEndpoint.Map(app, server);
         DerenderEndpoint.Map(app, server);
         ModelsEndpoint.Map(app, server);
@@ -61,6 +64,10 @@ public static class GemmaServerApp
         HealthEndpoint.Map(app, server);
         MetricsEndpoint.Map(app, server);
         VersionEndpoint.Map(app);
+        LoadEndpoint.Map(app, server);
+        PropsEndpoint.Map(app, server);
+        AbortRequestsEndpoint.Map(app, server);
+        PrefixCacheEndpoint.Map(app, server);
         DrainEndpoint.Map(app, server);
         PlaygroundEndpoint.Map(app, server);
         if (server.Options.EnableSwagger) OpenApiEndpoint.Map(app);

@@ -78,6 +78,7 @@ internal static class ModelLoader
                 VocabularySize = checkpoint.Config.VocabularySize,
                 BlockSize = BlockSize(runner.KvCache),
                 Fingerprint = Fingerprint(checkpoint),
+                Card = ModelCard.Of(checkpoint),
                 Owned = drafter is null ? [runner, checkpoint] : [runner, drafter, checkpoint],
             };
         }

@@ -17,6 +17,7 @@ internal sealed class RequestFrame(Server server)
         {
             IHeaderDictionary headers = http.Response.Headers;
             headers[IdHeader] = http.TraceIdentifier;
+            if (MessagesEndpoint.IsAt(http.Request.Path)) headers["request-id"] = http.TraceIdentifier;     // where Anthropic's clients look
             headers["openai-version"] = "2020-10-01";
             headers["openai-processing-ms"] = ((long)Stopwatch.GetElapsedTime(start).TotalMilliseconds).ToString();
             if (server.IsDraining) headers.Connection = "close";

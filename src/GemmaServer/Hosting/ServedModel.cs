@@ -38,6 +38,9 @@ public sealed class ServedModel : IDisposable
     /// <summary>Tells weights and version apart: <c>gs-0.1.0-3f2a…</c>.</summary>
     public required string Fingerprint { get; init; }
 
+    /// <summary>What is told about the checkpoint; null where there is none.</summary>
+    public ModelCard? Card { get; init; }
+
     /// <summary>When it was loaded.</summary>
     public DateTimeOffset Created { get; init; } = DateTimeOffset.UtcNow;
 

@@ -29,6 +29,9 @@ internal sealed partial class Server : IDisposable
 
     public ServerMetrics Metrics { get; } = new();
 
+    /// <summary>What is being answered, by request id.</summary>
+    public RunningRequests Running { get; } = new();
+
     /// <summary>Responses that can be gone on from.</summary>
     public ResponseStore Responses { get; }
 
@@ -97,7 +100,7 @@ internal sealed partial class Server : IDisposable
 
     /// <summary>Starts following a request that was read.</summary>
     public RequestWatch Watch(HttpContext http, string operation, ServedModel model, int promptTokens, int maxTokens, int n, int places) =>
-        new(this, http.TraceIdentifier, operation, model.Names[0], promptTokens, maxTokens, n, places);
+        new(this, http.TraceIdentifier, RequestOrigin.KeyName(http), operation, model.Names[0], promptTokens, maxTokens, n, places);
 
     public void RequestBegan() => Interlocked.Increment(ref _inFlight);
 

@@ -19,10 +19,12 @@ internal sealed class RequestWatch : IDisposable
     private readonly long _start = Clock.GetTimestamp();
     private GenerationSet? _generations;
     private bool _closed;
+    private volatile bool _aborted;
 
-    public RequestWatch(Server server, string requestId, string operation, string model, int promptTokens, int maxTokens, int choices, int places)
+    public RequestWatch(Server server, string requestId, string? keyName, string operation, string model, int promptTokens, int maxTokens, int choices, int places)
     {
         RequestId = requestId;
+        KeyName = keyName;
         _server = server;
         _metrics = server.Metrics;
         _model = model;
@@ -46,7 +48,24 @@ internal sealed class RequestWatch : IDisposable
 
     public string RequestId { get; }
 
-    public void Started(GenerationSet generations) => _generations = generations;
+    /// <summary>Whose key was shown; null where none was asked for.</summary>
+    public string? KeyName { get; }
+
+    /// <summary>Whether another request ended this one.</summary>
+    public bool IsAborted => _aborted;
+
+    public void Started(GenerationSet generations)
+    {
+        _generations = generations;
+        _server.Running.Add(this);
+    }
+
+    /// <summary>Ends the work; the client is told. From any thread.</summary>
+    public void Abort()
+    {
+        _aborted = true;
+        _generations?.Cancel();
+    }
 
     /// <summary>A token of this choice has come.</summary>
     public void Token(int place)
@@ -99,6 +118,7 @@ internal sealed class RequestWatch : IDisposable
 
     public void Dispose()
     {
+        if (_generations is not null) _server.Running.Remove(this);
         if (!_closed) Failed(ApiError.Internal(RequestId));
         _activity?.Dispose();
         _server.RequestEnded();

@@ -171,6 +171,13 @@ internal sealed record ApiError(int Status, string Type, string? Code, string Me
     public static ApiError Internal(string requestId) =>
         new(500, Server, null, $"The server had an error while processing your request. (request id: {requestId})");
 
+    /// <summary>Not to be retried: somebody wanted it to end.</summary>
+    public static ApiError Aborted { get; } =
+        new(409, Invalid, "request_aborted", "The request was aborted by another one.") { ShouldRetry = false };
+
+    /// <summary>Something that other servers do and this one does not.</summary>
+    public static ApiError NotImplemented(string message) => new(501, Invalid, "not_implemented", message) { ShouldRetry = false };
+
     // ---- writing
 
     /// <summary>Writes the object that stands under <c>error</c> in a body or in a stream's data line.</summary>

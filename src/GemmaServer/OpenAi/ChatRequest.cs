@@ -37,9 +37,6 @@ internal sealed class ChatRequest
     /// <summary>Tokens that the client expects; null for none.</summary>
     public int[]? Prediction { get; init; }
 
-    /// <summary>Gives a mistake that shows later the name that the client's own API has for the field; null for this one's names.</summary>
-    public Func<ApiError, ApiError>? Rename { get; set; }
-
     /// <summary>Echoed when the client sent one.</summary>
     public required JsonElement? Metadata { get; init; }
 

@@ -30,6 +30,7 @@ internal sealed class ChatShape(ServedModel model, ChatRequest request, Reasonin
             if (request.Logprobs >= 0) TokenLogprobWriter.Write(json, model.Tokenizer, choice.Logprobs, request.Sampling.TokensAsIds);
             else json.WriteNull("logprobs"u8);
             json.WriteString("finish_reason"u8, choice.FinishReason);
+            choice.StopReason.Write(json);
             if (request.Sampling.ReturnTokenIds) TokenLogprobWriter.Ids(json, "token_ids"u8, choice.TokenIds);
             json.WriteEndObject();
         }

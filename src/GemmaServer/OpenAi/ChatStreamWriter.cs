@@ -1,4 +1,3 @@
-using System.Text;
 using System.Text.Json;
 using GemmaServer.Text;
 
@@ -8,7 +7,7 @@ namespace GemmaServer;
 internal sealed class ChatStreamWriter(SseStream stream, ChatShape shape, ChatRequest request, Tokenizer tokenizer, IReadOnlyList<ChatChoice> choices)
     : IAnswerWriter
 {
-    private readonly StringBuilder _joined = new();
+    private readonly OutputRuns _runs = new();
     private readonly bool[] _finished = new bool[choices.Count];
     private bool _toldPrompt = !request.Sampling.ReturnTokenIds;
 
@@ -74,12 +73,12 @@ internal sealed class ChatStreamWriter(SseStream stream, ChatShape shape, ChatRe
             {
                 case OutputEventKind.Content:
                     Utf8JsonWriter json = BeginChunk(choice);
-                    json.WriteString("content"u8, Joined(events, ref i));
+                    json.WriteString("content"u8, _runs.Next(events, ref i));
                     EndChunk(choice, finish: null, withLogprobs: true);
                     break;
                 case OutputEventKind.Reasoning:
                     json = BeginChunk(choice);
-                    shape.Reasoning(json, Joined(events, ref i));
+                    shape.Reasoning(json, _runs.Next(events, ref i));
                     EndChunk(choice, finish: null, withLogprobs: false);
                     break;
                 case OutputEventKind.ToolCallStart:
@@ -94,23 +93,12 @@ internal sealed class ChatStreamWriter(SseStream stream, ChatShape shape, ChatRe
                 case OutputEventKind.ToolCallArguments:
                     json = BeginCall(choice, output.ToolIndex);
                     json.WriteStartObject("function"u8);
-                    json.WriteString("arguments"u8, Joined(events, ref i));
+                    json.WriteString("arguments"u8, _runs.Next(events, ref i));
                     EndCall(choice);
                     break;
             }
         }
         events.Clear();
-    }
-
-    /// <summary>Neighbours of one kind travel together: what came in one step, or while the client was slow.</summary>
-    private string Joined(List<OutputEvent> events, ref int i)
-    {
-        OutputEvent first = events[i];
-        bool isAlone = i + 1 == events.Count || events[i + 1].Kind != first.Kind || events[i + 1].ToolIndex != first.ToolIndex;
-        if (isAlone) return first.Text;
-        _joined.Clear().Append(first.Text);
-        while (i + 1 < events.Count && events[i + 1].Kind == first.Kind && events[i + 1].ToolIndex == first.ToolIndex) _joined.Append(events[++i].Text);
-        return _joined.ToString();
     }
 
     private Utf8JsonWriter BeginCall(ChatChoice choice, int index)
@@ -152,6 +140,7 @@ internal sealed class ChatStreamWriter(SseStream stream, ChatShape shape, ChatRe
         }
         else json.WriteNull("logprobs"u8);
         json.WriteString("finish_reason"u8, finish);
+        if (finish is not null) choice.StopReason.Write(json);
         if (request.Sampling.ReturnTokenIds)
         {
             TokenLogprobWriter.Ids(json, "token_ids"u8, choice.TokenIds);

@@ -50,6 +50,9 @@ internal sealed class CompletionChoice : IAnswerChoice
 
     public int Tokens { get; private set; }
 
+    /// <summary>The stop that the client named and the answer ended at.</summary>
+    public StopReason StopReason { get; private set; }
+
     public string? FinishReason { get; private set; }
 
     public ApiError? Failure { get; private set; }
@@ -73,16 +76,21 @@ internal sealed class CompletionChoice : IAnswerChoice
                 // The token that ended the answer belongs to it only when it is text.
                 Add(_detokenizer.Push(token.Token));
             }
-            if (IsDone) break;
+            if (IsDone)
+            {
+                StopReason = StopReason.Of(_filter, token.Token, isStop: false, []);
+                break;
+            }
             if (token.Finish is Engine.FinishReason.Stop or Engine.FinishReason.Length)
             {
                 Add(_detokenizer.Flush());
                 if (_filter is { Stopped: false }) Text.Append(_filter.Flush());
                 FinishReason ??= token.Finish == Engine.FinishReason.Stop ? "stop" : "length";
+                StopReason = StopReason.Of(_filter, token.Token, token.Finish == Engine.FinishReason.Stop, _request.Sampling.StopTokens);
             }
             else if (token.Finish != Engine.FinishReason.None)
             {
-                Failure = ChatChoice.FailureOf(token.Finish, watch.RequestId);
+                Failure = ChatChoice.FailureOf(token.Finish, watch);
             }
         }
         return taken > 0;

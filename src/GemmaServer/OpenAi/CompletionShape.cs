@@ -48,6 +48,7 @@ internal sealed class CompletionShape(ServedModel model, CompletionRequest reque
         if (request.Logprobs >= 0) Logprobs(json, choice);
         else json.WriteNull("logprobs"u8);
         json.WriteString("finish_reason"u8, withFinish ? choice.FinishReason : null);
+        if (withFinish) choice.StopReason.Write(json);
         if (request.Sampling.ReturnTokenIds)
         {
             TokenLogprobWriter.Ids(json, "token_ids"u8, choice.TokenIds);

@@ -32,7 +32,8 @@ internal sealed class RequestBody : IDisposable
     /// <summary>Reads and parses; gives either a body or what is wrong with it.</summary>
     public static async ValueTask<(RequestBody? Body, ApiError? Error)> ReadAsync(HttpRequest request, long limit)
     {
-        if (!IsJson(request.ContentType)) return (null, ApiError.ContentType(request.ContentType));
+        // Ollama never looked at the type, so its users seldom name one.
+        if (!IsJson(request.ContentType) && !OllamaEndpoint.IsAt(request.Path)) return (null, ApiError.ContentType(request.ContentType));
         if (request.ContentLength > limit) return (null, ApiError.BodyTooLarge(limit));
 
         byte[]? bytes;

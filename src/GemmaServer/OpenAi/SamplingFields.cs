@@ -57,6 +57,9 @@ internal sealed partial class SamplingFields
 
     public IReadOnlyList<string> Stops => _stops;
 
+    /// <summary>The tokens that the client named, not those that end every answer.</summary>
+    public IReadOnlyList<int> StopTokens => _stopTokens;
+
     public bool IncludeStop { get; private set; }
 
     public bool SkipSpecial { get; private set; }

@@ -50,6 +50,9 @@ internal sealed record AnswerConstraint(string Key, GrammarNode Root, AnswerForm
     /// <summary>What a grammar can end with: a checkpoint may also name a token that is text.</summary>
     private static IReadOnlyList<int> Ends(ServedModel model) => [.. model.EndTokens.Where(model.Tokenizer.IsSpecial)];
 
+    /// <summary>Gives a mistake the name that the client's own API has for the field; null for this one's names.</summary>
+    public Func<ApiError, ApiError>? Rename { get; set; }
+
     /// <summary>Compiles it; says what is wrong where that cannot be.</summary>
     public async Task<(CompiledGrammar? Grammar, ApiError? Error)> CompileAsync(GrammarCache grammars, CancellationToken cancellation)
     {
@@ -59,7 +62,8 @@ internal sealed record AnswerConstraint(string Key, GrammarNode Root, AnswerForm
         }
         catch (GrammarException e)
         {
-            return (null, Format?.Error(e) ?? ApiError.BadValue(Param, ApiError.Echo(e.Message)));
+            ApiError error = Format?.Error(e) ?? ApiError.BadValue(Param, ApiError.Echo(e.Message));
+            return (null, Rename?.Invoke(error) ?? error);
         }
     }
 }

@@ -11,6 +11,8 @@ public class NpmClientTests(DemoServer server, ITestOutputHelper output)
     [InlineData("openai-demo.mjs", 6)]
     [InlineData("ai-sdk-demo.mjs", 6)]
     [InlineData("langchain-demo.mjs", 4)]
+    [InlineData("anthropic-demo.mjs", 7)]
+    [InlineData("ollama-demo.mjs", 7)]
     [InlineData("responses-demo.mjs", 10)]
     public async Task The_client_gets_what_it_expects(string script, int checks)
     {

@@ -30,6 +30,37 @@ public sealed class PrefixCacheTests
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
+    public async Task Forgotten_prefixes_are_computed_again_and_what_runs_goes_on(bool asynchronous)
+    {
+        using EngineHarness engine = NewEngine(asynchronous);
+        int[] idle = EngineHarness.Prompt(40, 1), used = EngineHarness.Prompt(40, 2);
+        Ask(engine, idle, 5);
+        Ask(engine, used, 5);
+        GenerationRequest request = engine.Request(used, 30);
+        Generation running = engine.Submit(request);
+        engine.Steps(4);
+        Task<int> forgotten = engine.Engine.ForgetPrefixesAsync();
+        Assert.False(forgotten.IsCompleted);    // it is the engine thread's to do
+        engine.Steps(1);
+        Assert.True(forgotten.IsCompleted);
+        Assert.True(await forgotten > 0);
+        engine.Engine.CheckIntegrity();
+        GenerationRequest again = engine.Request(used, 12);
+        Generation beside = engine.Submit(again);
+        engine.RunToEnd();
+        Assert.Equal(engine.Expected(request), EngineHarness.Read(running).Tokens);
+        Assert.Equal(engine.Expected(again), EngineHarness.Read(beside).Tokens);
+        Assert.Equal(0, Ask(engine, idle, 5).Cached);
+        Assert.Equal(Down(idle.Length - 1), Ask(engine, idle, 5).Cached);
+        engine.AssertWhole();
+
+        engine.Engine.Dispose();
+        Assert.True(engine.Engine.ForgetPrefixesAsync().IsCompleted);      // nobody waits for a thread that has ended
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
     public void A_conversation_reuses_its_last_turn(bool asynchronous)
     {
         using EngineHarness engine = NewEngine(asynchronous);

@@ -24,7 +24,7 @@ public sealed class ChatTests(ScriptedHost fixture) : IClassFixture<ScriptedHost
         Assert.Equal("b", answer.GetProperty("metadata").GetProperty("a").GetString());
         Assert.True(answer.GetProperty("created").GetInt64() > 1_700_000_000);
         JsonElement choice = answer.GetProperty("choices")[0];
-        Assert.Equal("""{"index":0,"message":{"role":"assistant","content":"Hello! I am a test.","refusal":null},"logprobs":null,"finish_reason":"stop"}""", choice.GetRawText());
+        Assert.Equal("""{"index":0,"message":{"role":"assistant","content":"Hello! I am a test.","refusal":null},"logprobs":null,"finish_reason":"stop","stop_reason":null}""", choice.GetRawText());
         JsonElement usage = answer.GetProperty("usage");
         int prompt = usage.GetProperty("prompt_tokens").GetInt32();
         int completion = usage.GetProperty("completion_tokens").GetInt32();

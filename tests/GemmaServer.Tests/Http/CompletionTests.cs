@@ -13,7 +13,7 @@ public sealed class CompletionTests(ScriptedHost fixture) : IClassFixture<Script
     {
         JsonElement answer = await Host.AskAsync(Path, """{"prompt":"hello","max_tokens":100}""");
         Assert.Equal("text_completion", answer.GetProperty("object").GetString());
-        Assert.Equal("""{"index":0,"text":"Hello! I am a test.","logprobs":null,"finish_reason":"stop"}""", answer.GetProperty("choices")[0].GetRawText());
+        Assert.Equal("""{"index":0,"text":"Hello! I am a test.","logprobs":null,"finish_reason":"stop","stop_reason":null}""", answer.GetProperty("choices")[0].GetRawText());
         answer = await Host.AskAsync(Path, """{"prompt":"long"}""");
         Assert.Equal(16, answer.GetProperty("usage").GetProperty("completion_tokens").GetInt32());
         Assert.Equal("length", answer.GetProperty("choices")[0].GetProperty("finish_reason").GetString());
