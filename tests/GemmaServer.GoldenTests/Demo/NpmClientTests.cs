@@ -5,7 +5,7 @@ namespace GemmaServer.GoldenTests.Demo;
 
 /// <summary>Clients that people use, unchanged, against the demo model.</summary>
 [Collection(DemoServerCollection.Name)]
-public class NpmClientTests(DemoServer server, ITestOutputHelper output)
+public class NpmClientTests(DemoServer server, ITestOutputHelper output) : StreamingTests(server)
 {
     [NpmTheory]
     [InlineData("openai-demo.mjs", 6)]
@@ -16,7 +16,7 @@ public class NpmClientTests(DemoServer server, ITestOutputHelper output)
     [InlineData("responses-demo.mjs", 10)]
     public async Task The_client_gets_what_it_expects(string script, int checks)
     {
-        string lines = await Npm.RunAsync(script, "", server.Url.ToString().TrimEnd('/'));
+        string lines = await Npm.RunAsync(script, "", Server.Url.ToString().TrimEnd('/'));
         output.WriteLine(lines);
         Assert.Equal(checks, lines.Split('\n').Count(l => l.StartsWith("ok ", StringComparison.Ordinal)));
     }

@@ -9,7 +9,7 @@ namespace GemmaServer.GoldenTests.Demo;
 
 /// <summary>The official .NET client (NuGet <c>OpenAI</c>) against the demo model.</summary>
 [Collection(DemoServerCollection.Name)]
-public class OpenAiSdkTests(DemoServer server)
+public class OpenAiSdkTests(DemoServer server) : StreamingTests(server)
 {
     private const string Model = "gemma4-demo";
 
@@ -17,7 +17,7 @@ public class OpenAiSdkTests(DemoServer server)
         "get_weather", "Get the current weather in a city.",
         BinaryData.FromString("""{"type":"object","properties":{"city":{"type":"string","description":"Name of the city"}},"required":["city"]}"""));
 
-    private OpenAIClientOptions Options => new() { Endpoint = new Uri(server.Url, "/v1"), RetryPolicy = new System.ClientModel.Primitives.ClientRetryPolicy(0) };
+    private OpenAIClientOptions Options => new() { Endpoint = new Uri(Server.Url, "/v1"), RetryPolicy = new System.ClientModel.Primitives.ClientRetryPolicy(0) };
 
     private ChatClient Chat => new(Model, new ApiKeyCredential("unused"), Options);
 
