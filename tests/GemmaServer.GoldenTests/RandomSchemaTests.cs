@@ -123,7 +123,7 @@ public sealed class RandomSchemaTests(RandomModelServer server, ITestOutputHelpe
     /// <summary>By the platform's JSON reader, and by derivatives of the schema's grammar.</summary>
     private static void AssertBegins(string text, string schema)
     {
-        Utf8JsonReader reader = new(Encoding.UTF8.GetBytes(text), isFinalBlock: false, default);
+        Utf8JsonReader reader = new(Encoding.UTF8.GetBytes(text), isFinalBlock: false, new JsonReaderState(new JsonReaderOptions { MaxDepth = 1000 }));
         while (reader.Read())
         {
         }
