@@ -22,8 +22,10 @@ internal sealed class ScriptedRunner(Tokenizer tokenizer, int maxSequences = 16)
     /// <summary>The user text whose answer breaks off with a failure after five tokens.</summary>
     public const string BreakOff = "break off";
 
+    private const int MostGuesses = 7;
+
     private readonly Slot[] _slots = [.. Enumerable.Range(0, maxSequences).Select(static _ => new Slot())];
-    private readonly StepResult _result = new(maxSequences);
+    private readonly StepResult _result = new(maxSequences, MostGuesses);
     private readonly SequenceSlice[] _slices = new SequenceSlice[maxSequences];
     private readonly ulong[]?[] _allowed = new ulong[]?[512];
     private int[] _tokens = [];
@@ -38,6 +40,14 @@ internal sealed class ScriptedRunner(Tokenizer tokenizer, int maxSequences = 16)
 
     /// <summary>User text → answer.</summary>
     public Dictionary<string, string> Answers { get; } = new(StringComparer.Ordinal);
+
+    /// <summary>User text → the tokens of the answer, however they spell it.</summary>
+    public Dictionary<string, int[]> TokenAnswers { get; } = new(StringComparer.Ordinal);
+
+    /// <summary>Guesses the script's next tokens, up to seven of them: a random number at a time, by this seed. Null guesses nothing.</summary>
+    public int? GuessingSeed { get; init; }
+
+    public int MaxDrafts => GuessingSeed is null ? 0 : MostGuesses;
 
     public bool EndMarathon { get; set; }
 
@@ -80,8 +90,8 @@ internal sealed class ScriptedRunner(Tokenizer tokenizer, int maxSequences = 16)
         s.Prompt = prompt.ToArray();
         s.User = UserText(text);
         Opened.Enqueue(s.User);
-        string answer = Answers.GetValueOrDefault(s.User) ?? $"You said: {s.User}";
-        s.Answer = [.. tokenizer.Encode(answer, parseSpecial: true).Where(t => !sampling.BannedTokens.Contains(t))];
+        int[] answer = TokenAnswers.GetValueOrDefault(s.User) ?? tokenizer.Encode(Answers.GetValueOrDefault(s.User) ?? $"You said: {s.User}", parseSpecial: true);
+        s.Answer = [.. answer.Where(t => !sampling.BannedTokens.Contains(t))];
     }
 
     public void CloseSlot(int slot) => _slots[slot].IsOpen = false;
@@ -113,6 +123,7 @@ internal sealed class ScriptedRunner(Tokenizer tokenizer, int maxSequences = 16)
         {
             SequenceSlice slice = _slices[i];
             Slot s = _slots[slice.Slot];
+            int sampled = 0;
             if (slice.Sample)
             {
                 bool wants = s.Sampling.Logprobs >= 0;
@@ -120,17 +131,25 @@ internal sealed class ScriptedRunner(Tokenizer tokenizer, int maxSequences = 16)
                 for (int k = 0; k <= slice.Drafts; k++)
                 {
                     int token = Next(s, Index(s, slice) - slice.Drafts + k, _allowed[row + k]);
+                    sampled++;
                     _result.AddToken(token, wants ? LogprobOf(token) : float.NaN, wants ? Top(token, s.Sampling.Logprobs) : null);
                     if (k < slice.Drafts && token != _tokens[row + k + 1]) break;
                 }
             }
             _result.EndSequence(slice.PromptLogprobs >= 0 ? PromptLogprobs(s, slice) : null);
+            if (slice.DraftsWanted > 0) Guess(i, s, Index(s, slice) - slice.Drafts + sampled, slice.DraftsWanted);
         }
         return _result;
     }
 
     public void Dispose()
     {
+    }
+
+    private void Guess(int sequence, Slot s, int index, int most)
+    {
+        int count = new Random(31 * GuessingSeed!.Value + index).Next(most + 1);
+        for (int i = 0; i < count; i++) _result.AddDraft(sequence, Next(s, index + i));
     }
 
     /// <summary>Every token's made-up logprob.</summary>

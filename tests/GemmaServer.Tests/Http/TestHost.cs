@@ -48,10 +48,10 @@ internal sealed class TestHost : IAsyncDisposable
 
     public static async Task<TestHost> StartAsync(
         ServerOptions? options = null, Action<ScriptedRunner>? script = null, Action<ServerSettings>? settings = null, bool serve = true,
-        TemplateFlavour flavour = TemplateFlavour.Small, int maxSequences = 16)
+        TemplateFlavour flavour = TemplateFlavour.Small, int maxSequences = 16, int? guessingSeed = null)
     {
         options ??= Options;
-        ScriptedRunner runner = new(Tokenizer, maxSequences);
+        ScriptedRunner runner = new(Tokenizer, maxSequences) { GuessingSeed = guessingSeed };
         script?.Invoke(runner);
         InferenceEngine engine = new(runner, new EngineOptions { MaxModelLength = MaxModelLength, MaxSequences = options.MaxNumSeqs, MaxQueue = options.MaxQueue, MaxQueuePerClient = options.MaxQueuePerKey });
         engine.Start();
