@@ -53,7 +53,7 @@ internal sealed class TestHost : IAsyncDisposable
         options ??= Options;
         ScriptedRunner runner = new(Tokenizer, maxSequences) { GuessingSeed = guessingSeed };
         script?.Invoke(runner);
-        InferenceEngine engine = new(runner, new EngineOptions { MaxModelLength = MaxModelLength, MaxSequences = options.MaxNumSeqs, MaxQueue = options.MaxQueue, MaxQueuePerClient = options.MaxQueuePerKey });
+        InferenceEngine engine = new(runner, new EngineOptions { MaxModelLength = MaxModelLength, MaxSequences = options.MaxNumSeqs, MaxQueue = options.MaxQueue, MaxQueuePerClient = options.MaxQueuePerKey, DraftCost = guessingSeed is null ? null : 0 });
         engine.Start();
         ServedModel model = new()
         {
