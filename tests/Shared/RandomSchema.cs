@@ -9,9 +9,9 @@ namespace GemmaServer.Tests;
 /// </summary>
 internal sealed class RandomSchema
 {
-    private static readonly string[] _formats = ["date", "time", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"];
-    private static readonly string[] _patterns = ["^[a-z]{1,8}$", "^[A-Z][a-z]*$", "^\\d{3}-\\d{4}$", "[0-9]", "^(red|green|blue)$", "^[^\"\\\\]{2,5}$", "x+y?$"];
-    private static readonly string[] _names = ["name", "id", "unit price", "größe", "a:b", "tags", "x-1", "kind", "\"q\"", "it's", "value", "{b}", "left", "right", "日本"];
+    private static readonly string[] s_formats = ["date", "time", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"];
+    private static readonly string[] s_patterns = ["^[a-z]{1,8}$", "^[A-Z][a-z]*$", "^\\d{3}-\\d{4}$", "[0-9]", "^(red|green|blue)$", "^[^\"\\\\]{2,5}$", "x+y?$"];
+    private static readonly string[] s_names = ["name", "id", "unit price", "größe", "a:b", "tags", "x-1", "kind", "\"q\"", "it's", "value", "{b}", "left", "right", "日本"];
 
     private readonly Random _random;
     private readonly JsonObject _definitions = [];
@@ -59,8 +59,8 @@ internal sealed class RandomSchema
         JsonObject schema = new() { ["type"] = "string" };
         switch (_random.Next(5))
         {
-            case 0: schema["format"] = Pick(_formats); break;
-            case 1: schema["pattern"] = Pick(_patterns); break;
+            case 0: schema["format"] = Pick(s_formats); break;
+            case 1: schema["pattern"] = Pick(s_patterns); break;
             case 2:
                 int min = _random.Next(4);
                 schema["minLength"] = min;
@@ -104,7 +104,7 @@ internal sealed class RandomSchema
         2 => Chance(2),
         3 => Word(9),
         4 => new JsonArray(Value(depth - 1), Value(depth - 1)),
-        _ => new JsonObject { [Pick(_names)] = Value(depth - 1) },
+        _ => new JsonObject { [Pick(s_names)] = Value(depth - 1) },
     };
 
     private JsonObject Object(int depth)
@@ -114,7 +114,7 @@ internal sealed class RandomSchema
         bool isStrict = Chance(2);
         for (int i = _random.Next(5); i > 0; i--)
         {
-            string name = Pick(_names);
+            string name = Pick(s_names);
             if (!properties.TryAdd(name, Any(depth))) continue;
             if (isStrict || Chance(2)) required.Add(name);
         }
@@ -193,7 +193,7 @@ internal sealed class RandomSchema
     private JsonObject Variant(string kind, int depth) => new()
     {
         ["type"] = "object",
-        ["properties"] = new JsonObject { ["kind"] = new JsonObject { ["const"] = kind }, [Pick(_names[..4])] = Any(depth) },
+        ["properties"] = new JsonObject { ["kind"] = new JsonObject { ["const"] = kind }, [Pick(s_names[..4])] = Any(depth) },
         ["required"] = new JsonArray("kind"),
         ["additionalProperties"] = false,
     };

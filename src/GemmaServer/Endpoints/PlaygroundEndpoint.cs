@@ -30,7 +30,7 @@ internal static class PlaygroundEndpoint
 
     public static void Map(IEndpointRouteBuilder routes, Server server)
     {
-        bool isServed = !server.Options.DisablePlayground;
+        bool isServed = server.Options.EnablePlayground;
         string[] methods = [HttpMethods.Get, HttpMethods.Head];
         routes.MapMethods("/", methods, http => RootAsync(http, isServed));
         if (!isServed) return;

@@ -213,7 +213,7 @@ public sealed class ServerOptions
     [Flag("enable-swagger", "serve the Swagger UI under /swagger")]
     public bool EnableSwagger { get; init; } = true;
 
-    /// <summary>Leaves out the playground, the chat page at <c>/</c>. Default off: it is served.</summary>
-    [Flag("disable-playground", "leave out the chat page at /")]
-    public bool DisablePlayground { get; init; }
+    /// <summary>Serves the playground at <c>/</c>. Default on.</summary>
+    [Flag("enable-playground", "serve a chat page at /")]
+    public bool EnablePlayground { get; init; } = true;
 }

@@ -8,7 +8,7 @@ namespace GemmaServer.Tests.Http;
 public sealed partial class PlaygroundTests(ScriptedHost fixture) : IClassFixture<ScriptedHost>
 {
     private static readonly ServerOptions s_closed = new() { Port = 0, LogLevel = LogLevel.None, ServedModelName = ["scripted"], ApiKey = ["secret"] };
-    private static readonly ServerOptions s_without = new() { Port = 0, LogLevel = LogLevel.None, ServedModelName = ["scripted"], DisablePlayground = true };
+    private static readonly ServerOptions s_without = new() { Port = 0, LogLevel = LogLevel.None, ServedModelName = ["scripted"], EnablePlayground = false };
 
     [Fact]
     public async Task A_browser_gets_the_page_and_everything_else_a_line_of_text()

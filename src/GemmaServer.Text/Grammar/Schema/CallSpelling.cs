@@ -10,13 +10,13 @@ namespace GemmaServer.Text;
 internal sealed class CallSpelling(int quoteToken) : ValueSpelling
 {
     /// <summary>Characters of bare names: none that the argument syntax uses, that a reader trims, or that looks like a quote.</summary>
-    private static readonly GrammarNode _bareName = Times(GrammarNode.Chars(
+    private static readonly GrammarNode s_bareName = Times(GrammarNode.Chars(
         new('!', '!'), new('#', '&'), new('(', '+'), new('-', '9'), new(';', ';'), new('=', '='), new('?', 'Z'), new('\\', '\\'), new('^', 'z'), new('|', '|'), new('~', '~'),
         new(0xA1, 0x167F), new(0x1681, 0x1FFF), new(0x200B, 0x2027), new(0x202A, 0x202E), new(0x2030, 0x205E), new(0x2060, 0x2FFF),
         new(0x3001, 0x10FFFF)), 1, null);
 
     /// <summary>A delimiter spelled with ordinary tokens would end the string for the reader.</summary>
-    private static readonly GrammarNode _withDelimiter = Seq(AnyText, GrammarNode.Literal(ControlTokens.Quote), AnyText);
+    private static readonly GrammarNode s_withDelimiter = Seq(AnyText, GrammarNode.Literal(ControlTokens.Quote), AnyText);
 
     private readonly GrammarNode _quote = GrammarNode.Token(quoteToken);
 
@@ -35,19 +35,19 @@ internal sealed class CallSpelling(int quoteToken) : ValueSpelling
         if (Spells(content, '<') && Spells(content, '|') && Spells(content, '"') && Spells(content, '>'))
         {
             if (content is GrammarLiteral literal) content = literal.Text.Contains(ControlTokens.Quote, StringComparison.Ordinal) ? Nothing : content;
-            else content = GrammarNode.Except(content, _withDelimiter);
+            else content = GrammarNode.Except(content, s_withDelimiter);
         }
         return Seq(_quote, content, _quote);
     }
 
     public override GrammarNode Name(string name)
     {
-        bool isBare = GrammarText.IsMatch(_bareName, name);
+        bool isBare = GrammarText.IsMatch(s_bareName, name);
         return isBare ? GrammarNode.Literal(name + ":") : Seq(Text(GrammarNode.Literal(name), isCanonical: true), GrammarNode.Literal(":"));
     }
 
     public override GrammarNode Name(GrammarNode names) => Seq(
-        Alt(GrammarNode.Both(names, _bareName), Text(GrammarNode.Except(names, _bareName), isCanonical: true)), GrammarNode.Literal(":"));
+        Alt(GrammarNode.Both(names, s_bareName), Text(GrammarNode.Except(names, s_bareName), isCanonical: true)), GrammarNode.Literal(":"));
 
     /// <summary>Whether a character can occur in what a grammar matches; a difference is taken for its first part.</summary>
     private static bool Spells(GrammarNode node, char c) => node switch

@@ -8,10 +8,10 @@ namespace GemmaServer.Text;
 /// </summary>
 internal static class FormatGrammar
 {
-    private static readonly Dictionary<string, GrammarNode> _formats = Build();
+    private static readonly Dictionary<string, GrammarNode> s_formats = Build();
 
     /// <summary>The format's grammar; null for one that is only an annotation here.</summary>
-    public static GrammarNode? Find(string format) => _formats.GetValueOrDefault(format);
+    public static GrammarNode? Find(string format) => s_formats.GetValueOrDefault(format);
 
     private static Dictionary<string, GrammarNode> Build()
     {

@@ -12,14 +12,14 @@ namespace GemmaServer.Text;
 /// </remarks>
 public static class JsonSchemaGrammar
 {
-    private static readonly JsonElement _object = JsonDocument.Parse("""{"type":"object"}""").RootElement;
+    private static readonly JsonElement s_object = JsonDocument.Parse("""{"type":"object"}""").RootElement;
 
     /// <summary>The schema's values as JSON text.</summary>
     public static GrammarNode Json(JsonElement schema, JsonSchemaOptions options) =>
         Compile(schema, options, new JsonSpelling(options.IsCompact), mustBeObject: false);
 
     /// <summary>Any JSON object.</summary>
-    public static GrammarNode AnyObject(JsonSchemaOptions options) => Json(_object, options);
+    public static GrammarNode AnyObject(JsonSchemaOptions options) => Json(s_object, options);
 
     /// <summary>The schema's objects as the arguments of a call in Gemma's own syntax, with both braces.</summary>
     /// <param name="schema">The tool's parameters.</param>
@@ -35,7 +35,7 @@ public static class JsonSchemaGrammar
             SchemaBudget budget = new(options.MaxWork);
             SchemaSource source = new(schema, budget);
             SchemaSet root = SchemaSet.Of(new SchemaOperand(source.Root.Id));
-            if (mustBeObject) root = root.With(SchemaSet.Of(new SchemaOperand(source.Add(_object).Id)));
+            if (mustBeObject) root = root.With(SchemaSet.Of(new SchemaOperand(source.Add(s_object).Id)));
             return new SchemaGrammarWriter(new SchemaShapes(source, options, budget), spelling, budget).Write(root);
         }
         catch (SchemaLoopException e)

@@ -10,18 +10,18 @@ internal sealed class JsonSpelling : ValueSpelling
     /// <summary>More levels of indentation than anybody reads.</summary>
     private const int MaxIndent = 20;
 
-    private static readonly GrammarNode _hex = OneOf("0-9a-fA-F");
+    private static readonly GrammarNode s_hex = OneOf("0-9a-fA-F");
 
     /// <summary>One character of a string in any of its spellings; \u never names half a surrogate pair.</summary>
-    private static readonly GrammarNode _anySpelling = Alt(
+    private static readonly GrammarNode s_anySpelling = Alt(
         GrammarNode.Chars(new(' ', '!'), new('#', '['), new(']', 0x10FFFF)),
         Seq(GrammarNode.Literal("\\"), Alt(
             OneOf("\"\\/bfnrt"),
             Seq(GrammarNode.Literal("u"), Alt(
-                Seq(OneOf("0-9a-cA-CefEF"), _hex, _hex, _hex), Seq(OneOf("dD"), OneOf("0-7"), _hex, _hex),
-                Seq(OneOf("dD"), OneOf("89abAB"), _hex, _hex, GrammarNode.Literal("\\u"), OneOf("dD"), OneOf("c-fC-F"), _hex, _hex))))));
+                Seq(OneOf("0-9a-cA-CefEF"), s_hex, s_hex, s_hex), Seq(OneOf("dD"), OneOf("0-7"), s_hex, s_hex),
+                Seq(OneOf("dD"), OneOf("89abAB"), s_hex, s_hex, GrammarNode.Literal("\\u"), OneOf("dD"), OneOf("c-fC-F"), s_hex, s_hex))))));
 
-    private static readonly GrammarNode _quote = GrammarNode.Literal("\"");
+    private static readonly GrammarNode s_quote = GrammarNode.Literal("\"");
 
     private readonly GrammarNode _gap, _colon;
 
@@ -49,7 +49,7 @@ internal sealed class JsonSpelling : ValueSpelling
 
     public override GrammarNode Comma { get; }
 
-    public override GrammarNode Text(GrammarNode content, bool isCanonical) => Seq(_quote, Spelled(content, isCanonical), _quote);
+    public override GrammarNode Text(GrammarNode content, bool isCanonical) => Seq(s_quote, Spelled(content, isCanonical), s_quote);
 
     public override GrammarNode Name(string name) => Seq(Text(GrammarNode.Literal(name), isCanonical: true), _colon);
 
@@ -59,7 +59,7 @@ internal sealed class JsonSpelling : ValueSpelling
     private static GrammarNode Spelled(GrammarNode node, bool isCanonical) => node switch
     {
         GrammarLiteral literal => GrammarNode.Literal(Escaped(literal.Text)),
-        GrammarChars when ReferenceEquals(node, GrammarNode.AnyChar) && !isCanonical => _anySpelling,
+        GrammarChars when ReferenceEquals(node, GrammarNode.AnyChar) && !isCanonical => s_anySpelling,
         GrammarChars chars => Spelled(chars),
         GrammarSequence sequence => Seq([.. sequence.Parts.Select(p => Spelled(p, isCanonical))]),
         GrammarChoice choice => Alt([.. choice.Options.Select(o => Spelled(o, isCanonical))]),

@@ -17,7 +17,7 @@ internal sealed class MultiplesGrammar(BigInteger unit, int places, int zeros, S
 {
     private const int FewValues = 64;
 
-    private static readonly BigInteger _maxUnit = 1_000_000;
+    private static readonly BigInteger s_maxUnit = 1_000_000;
 
     private readonly Dictionary<(int Left, BigInteger Remainder), GrammarNode> _free = [];
 
@@ -27,7 +27,7 @@ internal sealed class MultiplesGrammar(BigInteger unit, int places, int zeros, S
     {
         if (first > last) return Nothing;
         if (last - first < (unit.IsOne ? 1 : FewValues)) return Few(first, last);
-        if (unit > _maxUnit) throw new GrammarException("'multipleOf' is not supported for a step with so many digits between bounds so wide.", path);
+        if (unit > s_maxUnit) throw new GrammarException("'multipleOf' is not supported for a step with so many digits between bounds so wide.", path);
 
         GrammarNode zero = Nothing;
         if (first.IsZero && places == 0) (zero, first) = (GrammarNode.Literal("0"), 1);

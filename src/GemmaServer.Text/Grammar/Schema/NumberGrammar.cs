@@ -15,9 +15,9 @@ internal static class NumberGrammar
     /// <summary>Digits without bounds when the step has a fraction: beyond, validators that divide doubles find remainders.</summary>
     private const int DivisibleDigits = 9;
 
-    private static readonly DecimalNumber _one = new(1, 0);
+    private static readonly DecimalNumber s_one = new(1, 0);
 
-    private static readonly GrammarNode _free = GrammarParts.Seq(
+    private static readonly GrammarNode s_free = GrammarParts.Seq(
         GrammarParts.Maybe(GrammarNode.Literal("-")),
         GrammarParts.Alt(GrammarNode.Literal("0"), GrammarParts.Seq(GrammarParts.Range('1', '9'), GrammarParts.Times(GrammarParts.Digit, 0, SafeDigits - 1))),
         GrammarParts.Maybe(GrammarParts.Seq(GrammarNode.Literal("."), GrammarParts.Times(GrammarParts.Digit, 1, SafeDigits))),
@@ -41,7 +41,7 @@ internal static class NumberGrammar
 
     public static GrammarNode Write(NumberBranch number, SchemaBudget budget, string path)
     {
-        if (number is { Low: null, High: null, Step: null }) return _free;
+        if (number is { Low: null, High: null, Step: null }) return s_free;
         if (number.High?.Sign > 0 && IsFar(number.High, number.Low)) number = number with { High = null, IsHighOpen = false };
         if (number.Low?.Sign < 0 && IsFar(number.Low, number.High)) number = number with { Low = null, IsLowOpen = false };
         if (number.Step is null)
@@ -56,7 +56,7 @@ internal static class NumberGrammar
         if (step.Digits.IsOne && places > 0)
             return FractionGrammar.Write(new(low, number.IsLowOpen && low == number.Low, places), new(high, number.IsHighOpen && high == number.High, places));
 
-        DecimalNumber whole = DecimalNumber.LeastCommonMultiple(step, _one);
+        DecimalNumber whole = DecimalNumber.LeastCommonMultiple(step, s_one);
         GrammarNode integers = Integers(number, low, high, whole, 0, budget, path);
         return places == 0 ? integers : GrammarParts.Alt(integers, Integers(number, low, high, step, places, budget, path));
     }

@@ -13,7 +13,7 @@ internal sealed record SchemaLocation(int Id, string Path, JsonElement Json, Uri
 /// <summary>The schema document: its places by pointer, its anchors, and where each reference leads.</summary>
 internal sealed class SchemaSource
 {
-    private static readonly Uri _unnamed = new("schema://document/");
+    private static readonly Uri s_unnamed = new("schema://document/");
 
     private readonly List<SchemaLocation> _places = [];
     private readonly Dictionary<string, int> _byPath = new(StringComparer.Ordinal);
@@ -22,8 +22,8 @@ internal sealed class SchemaSource
 
     public SchemaSource(JsonElement root, SchemaBudget budget)
     {
-        _resources[_unnamed.AbsoluteUri] = "";
-        Stack<(JsonElement Json, string Path, Uri Base, bool IsSchema)> open = new([(root, "", _unnamed, true)]);
+        _resources[s_unnamed.AbsoluteUri] = "";
+        Stack<(JsonElement Json, string Path, Uri Base, bool IsSchema)> open = new([(root, "", s_unnamed, true)]);
         while (open.TryPop(out (JsonElement Json, string Path, Uri Base, bool IsSchema) at))
         {
             budget.Spend(1, at.Path);
@@ -67,7 +67,7 @@ internal sealed class SchemaSource
         Child(parent, keyword, index.ToString(CultureInfo.InvariantCulture));
 
     /// <summary>A schema that is not in the document.</summary>
-    public SchemaLocation Add(JsonElement schema) => Add(schema, "(built-in)/" + _places.Count.ToString(CultureInfo.InvariantCulture), _unnamed);
+    public SchemaLocation Add(JsonElement schema) => Add(schema, "(built-in)/" + _places.Count.ToString(CultureInfo.InvariantCulture), s_unnamed);
 
     /// <summary>Where a <c>$ref</c> leads.</summary>
     public SchemaLocation Resolve(SchemaLocation from, string reference)
@@ -82,7 +82,7 @@ internal sealed class SchemaSource
         else
             pointer = _resources.TryGetValue(resource, out string? root) ? root + fragment : null;
         if (pointer is not null && _byPath.TryGetValue(Normalized(pointer), out int id)) return _places[id];
-        throw new GrammarException(_resources.ContainsKey(resource) || resource == _unnamed.AbsoluteUri
+        throw new GrammarException(_resources.ContainsKey(resource) || resource == s_unnamed.AbsoluteUri
             ? "The reference leads nowhere in this schema." : "References to other documents are not followed.", path);
     }
 

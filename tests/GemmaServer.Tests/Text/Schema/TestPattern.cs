@@ -5,7 +5,7 @@ namespace GemmaServer.Tests;
 /// <summary>A plain regular expression for schema tests: letters, classes, groups, alternatives, counts, and anchors at either end.</summary>
 internal sealed class TestPattern
 {
-    private static readonly GrammarNode _anyText = GrammarNode.Repeat(GrammarNode.AnyChar, 0, null);
+    private static readonly GrammarNode s_anyText = GrammarNode.Repeat(GrammarNode.AnyChar, 0, null);
 
     private readonly string _text;
     private int _at;
@@ -22,7 +22,7 @@ internal sealed class TestPattern
             bool isStart = reader.Skip('^');
             GrammarNode body = reader.Sequence();
             bool isEnd = reader.Skip('$');
-            options.Add(GrammarNode.Sequence(isStart ? GrammarNode.Empty : _anyText, body, isEnd ? GrammarNode.Empty : _anyText));
+            options.Add(GrammarNode.Sequence(isStart ? GrammarNode.Empty : s_anyText, body, isEnd ? GrammarNode.Empty : s_anyText));
         }
         while (reader.Skip('|'));
         if (reader._at < pattern.Length) throw new GrammarException($"The pattern '{pattern}' is not understood.");
