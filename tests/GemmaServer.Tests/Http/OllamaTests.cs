@@ -243,6 +243,7 @@ public sealed class OllamaTests(ScriptedHost fixture) : IClassFixture<ScriptedHo
     [InlineData("""{"model":"scripted","messages":[{"role":"user","content":"x"}],"think":"a lot"}""", "think")]
     [InlineData("""{"model":"scripted","messages":[{"role":"user","content":"x"}],"format":"xml"}""", "format")]
     [InlineData("""{"model":"scripted","messages":[{"role":"user","content":"x"}],"format":3}""", "format")]
+    [InlineData("""{"model":"scripted","messages":[{"role":"user","content":"x"}],"format":{"type":"thing"}}""", "Invalid 'format': 'type' must be")]
     [InlineData("""{"model":"scripted","messages":[{"role":"user","content":"x"}],"tools":[{}]}""", "tools[0].type")]
     [InlineData("""{"model":"scripted","messages":[{"role":"user","content":"x"}],"options":[]}""", "options")]
     [InlineData("""{"model":"scripted","messages":[{"role":"user","content":"x"}],"options":{"temperature":"hot"}}""", "options.temperature")]
