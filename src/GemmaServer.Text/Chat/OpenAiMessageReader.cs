@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json;
 
 namespace GemmaServer.Text;
@@ -13,6 +14,7 @@ public sealed class OpenAiMessageReader
 
     private readonly List<ChatMessage> _messages = [];
     private readonly bool _allowMedia;
+    private readonly StringBuilder _thinking = new();       // of the parts of the message that is being read
     private ChatRequestError? _error;
 
     private OpenAiMessageReader(bool allowMedia) => _allowMedia = allowMedia;
@@ -66,17 +68,29 @@ public sealed class OpenAiMessageReader
         }
         if (role == "assistant")
         {
-            if (!TryString(message, "reasoning", at, isRequired: false, out reasoning)) return false;
-            if (string.IsNullOrEmpty(reasoning) && !TryString(message, "reasoning_content", at, isRequired: false, out reasoning)) return false;
+            if (!ReadReasoning(message, at, out reasoning)) return false;
             if (!ReadCalls(message, at, calls)) return false;
         }
         _messages.Add(new() { Role = templateRole, Content = content, ToolCalls = calls, ToolCallId = toolCallId, Name = name, Reasoning = reasoning });
         return true;
     }
 
+    /// <summary>A thought has three names, and may be a part of the content as well.</summary>
+    private bool ReadReasoning(JsonElement message, string at, out string? reasoning)
+    {
+        reasoning = null;
+        foreach (string name in (ReadOnlySpan<string>)["reasoning", "reasoning_content", "thinking"])
+        {
+            if (string.IsNullOrEmpty(reasoning) && !TryString(message, name, at, isRequired: false, out reasoning)) return false;
+        }
+        if (string.IsNullOrEmpty(reasoning) && _thinking.Length > 0) reasoning = _thinking.ToString();
+        return true;
+    }
+
     private bool ReadContent(JsonElement message, string role, string at, out ChatValue? content)
     {
         content = null;
+        _thinking.Clear();
         if (!message.TryGetProperty("content", out JsonElement element))
             return role == "assistant" || Fail(ChatRequestError.Missing($"{at}.content"));
         at += ".content";
@@ -95,15 +109,17 @@ public sealed class OpenAiMessageReader
                 return Fail(ChatRequestError.Type(at, "one of a string or array of objects", element.ValueKind));
         }
         List<ChatValue> parts = new(element.GetArrayLength());
+        int i = 0;
         foreach (JsonElement part in element.EnumerateArray())
         {
-            if (!ReadPart(part, role, $"{at}[{parts.Count}]", out ChatValue? value)) return false;
-            parts.Add(value!);
+            if (!ReadPart(part, role, $"{at}[{i++}]", out ChatValue? value)) return false;
+            if (value is not null) parts.Add(value);
         }
         content = ChatValue.List(parts);
         return true;
     }
 
+    /// <summary>Reads a part; a thought is kept apart and leaves no value.</summary>
     private bool ReadPart(JsonElement part, string role, string at, out ChatValue? value)
     {
         value = null;
@@ -114,6 +130,12 @@ public sealed class OpenAiMessageReader
         {
             if (!_allowMedia) return Fail(ChatRequestError.Unsupported($"{at}.type", type!));
             value = ChatValue.Map([new("type", ChatValue.String(media))]);
+            return true;
+        }
+        if (type == "thinking" && role == "assistant")
+        {
+            if (!TryString(part, "thinking", at, isRequired: true, out string? thought)) return false;
+            _thinking.Append(thought);
             return true;
         }
         if (type is not ("text" or "refusal"))

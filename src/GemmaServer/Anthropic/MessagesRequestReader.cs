@@ -107,20 +107,13 @@ internal static class MessagesRequestReader
         if (MessagesBlock.Text(fields, format, at, "type") is not { } type) return;
         if (type != "json_schema") fields.Fail(ApiError.Value($"{at}.type", type, "json_schema"));
         else if (!format.TryGetProperty("schema", out JsonElement schema)) fields.Fail(ApiError.Missing($"{at}.schema"));
+        else if (schema.ValueKind != JsonValueKind.Object) fields.Fail(ApiError.WrongType($"{at}.schema", "an object", schema));
         else
         {
-            chat.Map("response_format", at);
-            chat.Map("response_format.json_schema", at);
-            Utf8JsonWriter json = chat.Json;
-            json.WriteStartObject("response_format"u8);
-            json.WriteString("type"u8, "json_schema"u8);
-            json.WriteStartObject("json_schema"u8);
-            json.WriteString("name"u8, "output"u8);
-            json.WriteBoolean("strict"u8, true);
-            json.WritePropertyName("schema"u8);
-            schema.WriteTo(json);
-            json.WriteEndObject();
-            json.WriteEndObject();
+            // The plain schema: an OpenAI format would want a name, and speak of it.
+            chat.Map("json_schema", $"{at}.schema");
+            chat.Json.WritePropertyName("json_schema"u8);
+            schema.WriteTo(chat.Json);
         }
     }
 

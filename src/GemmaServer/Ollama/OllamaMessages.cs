@@ -11,6 +11,7 @@ internal sealed class OllamaMessages(FieldReader fields, ChatTranslation chat)
     // Calls of the last assistant message that have no result yet.
     private readonly List<(string Id, string Name)> _open = [];
     private int _count;
+    private bool _endsWithAssistant;
 
     public void Write(JsonElement messages)
     {
@@ -24,6 +25,8 @@ internal sealed class OllamaMessages(FieldReader fields, ChatTranslation chat)
             _count++;
         }
         chat.Json.WriteEndArray();
+        // An assistant message of text at the end is the beginning of the answer.
+        if (_endsWithAssistant) chat.Json.WriteBoolean("continue_final_message"u8, true);
     }
 
     /// <summary>A message of text.</summary>
@@ -61,6 +64,7 @@ internal sealed class OllamaMessages(FieldReader fields, ChatTranslation chat)
             if (Text(message, "thinking", at) is { Length: > 0 } thinking) json.WriteString("reasoning"u8, thinking);
             WriteCalls(message, at);
         }
+        _endsWithAssistant = role == "assistant" && content.Length > 0 && _open.Count == 0;
         json.WriteEndObject();
     }
 

@@ -141,23 +141,20 @@ internal static class OllamaRequestReader
     {
         if (!fields.TryGet("format", out JsonElement format)) return;
         if (format.ValueKind == JsonValueKind.String && format.GetString() is "") return;
-        chat.Map("response_format", "format");
-        chat.Map("response_format.json_schema", "format");
-        chat.Map("response_format.json_schema.schema", "format");
         Utf8JsonWriter json = chat.Json;
-        json.WriteStartObject("response_format"u8);
-        if (format.ValueKind == JsonValueKind.String && format.GetString() == "json") json.WriteString("type"u8, "json_object"u8);
+        if (format.ValueKind == JsonValueKind.String && format.GetString() == "json")
+        {
+            chat.Map("response_format", "format");
+            json.WriteStartObject("response_format"u8);
+            json.WriteString("type"u8, "json_object"u8);
+            json.WriteEndObject();
+        }
         else if (format.ValueKind != JsonValueKind.Object) fields.Fail(ApiError.BadValue("format", "it must be 'json' or a JSON schema."));
         else
         {
-            json.WriteString("type"u8, "json_schema"u8);
-            json.WriteStartObject("json_schema"u8);
-            json.WriteString("name"u8, "format"u8);
-            json.WritePropertyName("schema"u8);
-            format.WriteTo(json);
-            json.WriteEndObject();
+            chat.Map("json_schema", "format");
+            Copy(chat, "json_schema", format);
         }
-        json.WriteEndObject();
     }
 
     private static void Copy(ChatTranslation chat, string name, JsonElement value)

@@ -8,12 +8,12 @@ namespace GemmaServer.GoldenTests.Demo;
 public class NpmClientTests(DemoServer server, ITestOutputHelper output) : StreamingTests(server)
 {
     [NpmTheory]
-    [InlineData("openai-demo.mjs", 6)]
-    [InlineData("ai-sdk-demo.mjs", 6)]
-    [InlineData("langchain-demo.mjs", 4)]
-    [InlineData("anthropic-demo.mjs", 7)]
-    [InlineData("ollama-demo.mjs", 7)]
-    [InlineData("responses-demo.mjs", 10)]
+    [InlineData("openai-demo.mjs", 10)]
+    [InlineData("ai-sdk-demo.mjs", 9)]
+    [InlineData("langchain-demo.mjs", 6)]
+    [InlineData("anthropic-demo.mjs", 9)]
+    [InlineData("ollama-demo.mjs", 8)]
+    [InlineData("responses-demo.mjs", 11)]
     public async Task The_client_gets_what_it_expects(string script, int checks)
     {
         string lines = await Npm.RunAsync(script, "", Server.Url.ToString().TrimEnd('/'));

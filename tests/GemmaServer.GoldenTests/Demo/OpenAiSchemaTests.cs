@@ -1,7 +1,12 @@
+using System.Net;
 using System.Net.Http.Json;
+using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using GemmaServer.Tests;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
 using Xunit.Abstractions;
 
 namespace GemmaServer.GoldenTests.Demo;
@@ -18,65 +23,65 @@ public class OpenAiSchemaTests(DemoServer server, ITestOutputHelper output) : St
     [NpmFact]
     public async Task Chat_completions_are_as_published()
     {
-        foreach ((string what, JsonObject body) in ChatBodies())
+        foreach (string extra in OpenAiCorpus.Chats)
         {
-            await AddAsync("CreateChatCompletionResponse", what, "/v1/chat/completions", body);
+            JsonObject body = OpenAiCorpus.Merge("""
+                "model":"gemma4-demo","temperature":0,"max_tokens":60,"messages":[{"role":"user","content":"What is the capital of France?"}]
+                """, extra);
+            await AddAsync("CreateChatCompletionResponse", extra, "/v1/chat/completions", body);
             body["stream"] = true;
-            await AddStreamAsync("CreateChatCompletionStreamResponse", what, "/v1/chat/completions", body, isNamed: false);
-            body["stream_options"] = new JsonObject { ["include_usage"] = true };
-            await AddStreamAsync("CreateChatCompletionStreamResponse", what + ", with usage", "/v1/chat/completions", body, isNamed: false);
+            await AddStreamAsync("CreateChatCompletionStreamResponse", extra, "/v1/chat/completions", body, isNamed: false);
+            body["stream_options"] = new JsonObject { ["include_usage"] = true, ["continuous_usage_stats"] = extra.Length % 2 == 0 };
+            await AddStreamAsync("CreateChatCompletionStreamResponse", extra + ", with usage", "/v1/chat/completions", body, isNamed: false);
         }
-        await ValidateAsync(atLeast: 100);
+        await ValidateAsync(atLeast: 1000);
     }
 
     [NpmFact]
     public async Task Completions_are_as_published()
     {
-        foreach (JsonNode prompt in new JsonNode[] { "The capital of France is", new JsonArray("One", "Two"), new JsonArray(10, 20, 30), new JsonArray(new JsonArray(10), new JsonArray(20, 30)) })
+        foreach (string prompt in OpenAiCorpus.Prompts)
         {
-            foreach (JsonObject extra in new JsonObject[] { [], new() { ["logprobs"] = 3, ["echo"] = true }, new() { ["n"] = 2, ["logprobs"] = 0 }, new() { ["stop"] = "e" } })
+            foreach (string extra in OpenAiCorpus.Completions)
             {
-                JsonObject body = Merge(new JsonObject { ["model"] = "gemma4-demo", ["max_tokens"] = 8, ["prompt"] = prompt.DeepClone() }, extra);
+                JsonObject body = OpenAiCorpus.Merge($"\"model\":\"gemma4-demo\",\"max_tokens\":8,\"prompt\":{prompt}", extra);
                 await AddAsync("CreateCompletionResponse", body.ToJsonString(), "/v1/completions", body);
                 body["stream"] = true;
                 await AddStreamAsync("CreateCompletionResponse", body.ToJsonString(), "/v1/completions", body, isNamed: false);
             }
         }
-        await ValidateAsync(atLeast: 40);
+        await ValidateAsync(atLeast: 200);
     }
 
     [NpmFact]
     public async Task Responses_are_as_published()
     {
-        JsonArray tools = (JsonArray)JsonNode.Parse("""
-            [{"type":"function","name":"get_weather","description":"Get the current weather in a city.",
-              "parameters":{"type":"object","properties":{"city":{"type":"string","description":"Name of the city"}},"required":["city"]}}]
-            """)!;
-        JsonNode afterCall = JsonNode.Parse("""
-            [{"role":"user","content":[{"type":"input_text","text":"What is the weather in Oslo?"}]},
-             {"type":"reasoning","summary":[],"content":[{"type":"reasoning_text","text":"I look it up."}]},
-             {"type":"function_call","call_id":"call_1","name":"get_weather","arguments":"{\"city\":\"Oslo\"}"},
-             {"type":"function_call_output","call_id":"call_1","output":"{\"temperature\": 7, \"condition\": \"rain\"}"}]
-            """)!;
-        foreach (JsonObject extra in new JsonObject[]
+        string? previous = null;
+        foreach (string extra in OpenAiCorpus.Responses)
         {
-            [], new() { ["reasoning"] = new JsonObject { ["effort"] = "low", ["summary"] = "auto" }, ["include"] = new JsonArray("reasoning.encrypted_content") },
-            new() { ["include"] = new JsonArray("message.output_text.logprobs"), ["top_logprobs"] = 3 }, new() { ["max_output_tokens"] = 2 },
-            new() { ["input"] = "What is the weather in Oslo?", ["tools"] = tools.DeepClone() }, new() { ["input"] = afterCall.DeepClone(), ["tools"] = tools.DeepClone() },
-            new() { ["tools"] = tools.DeepClone(), ["tool_choice"] = "none", ["instructions"] = "Be brief.", ["metadata"] = new JsonObject { ["a"] = "b" }, ["user"] = "u", ["truncation"] = "auto" },
-        })
-        {
-            JsonObject body = Merge(new JsonObject { ["model"] = "gemma4-demo", ["temperature"] = 0, ["max_output_tokens"] = 60, ["input"] = "What is the capital of France?" }, extra);
-            string what = extra.ToJsonString();
-            await AddAsync("Response", what, "/v1/responses", body);
-            string id = (string)JsonNode.Parse(_lines[^1])!["instance"]!["id"]!;
-            Add("ResponseItemList", what, await Server.Client.GetFromJsonAsync<JsonObject>($"/v1/responses/{id}/input_items"));
+            JsonObject body = OpenAiCorpus.Merge("\"model\":\"gemma4-demo\",\"temperature\":0,\"max_output_tokens\":60,\"input\":\"What is the capital of France?\"", extra);
+            await AddAsync("Response", extra, "/v1/responses", body);
+            if (body["store"] is null)
+            {
+                string id = Last["id"]!.GetValue<string>();
+                JsonObject answer = Last;
+                Add("Response", extra, await Server.Client.GetFromJsonAsync<JsonObject>($"/v1/responses/{id}"));
+                Assert.Equal(answer.ToJsonString(), Last.ToJsonString());
+                Add("ResponseItemList", extra, await Server.Client.GetFromJsonAsync<JsonObject>($"/v1/responses/{id}/input_items?limit=2&order=asc"));
+                previous = id;
+            }
             body["stream"] = true;
-            await AddStreamAsync("ResponseStreamEvent", what, "/v1/responses", body, isNamed: true);
+            await AddStreamAsync("ResponseStreamEvent", extra, "/v1/responses", body, isNamed: true);
         }
+
+        JsonObject next = OpenAiCorpus.Merge("\"temperature\":0", $"\"input\":\"And of Italy?\",\"previous_response_id\":\"{previous}\"");
+        await AddAsync("Response", "next", "/v1/responses", next);
+        using (HttpResponseMessage deleted = await Server.Client.DeleteAsync($"/v1/responses/{previous}"))
+            Assert.True((bool)(await deleted.Content.ReadFromJsonAsync<JsonObject>())!["deleted"]!);
+        using (HttpResponseMessage gone = await Server.Client.GetAsync($"/v1/responses/{previous}")) await AddErrorAsync("gone", gone, HttpStatusCode.NotFound);
+        await AddAsync("ErrorResponse", "no previous", "/v1/responses", next);
         await AddAsync("TokenCountsResource", "count", "/v1/responses/input_tokens", new() { ["input"] = "Hi" });
-        await AddAsync("ErrorResponse", "missing", "/v1/responses", []);
-        await ValidateAsync(atLeast: 60);
+        await ValidateAsync(atLeast: 300);
     }
 
     [NpmFact]
@@ -84,60 +89,66 @@ public class OpenAiSchemaTests(DemoServer server, ITestOutputHelper output) : St
     {
         Add("ListModelsResponse", "models", await Server.Client.GetFromJsonAsync<JsonObject>("/v1/models"));
         Add("Model", "model", await Server.Client.GetFromJsonAsync<JsonObject>("/v1/models/gemma4-demo"));
-        JsonObject hello = new() { ["messages"] = new JsonArray(Message("user", "Hi")) };
-        await AddAsync("ErrorResponse", "range", "/v1/chat/completions", Merge(hello, new() { ["temperature"] = 3 }));
-        await AddAsync("ErrorResponse", "type", "/v1/chat/completions", Merge(hello, new() { ["stream"] = "yes" }));
-        await AddAsync("ErrorResponse", "model", "/v1/chat/completions", Merge(hello, new() { ["model"] = "nobody" }));
-        await AddAsync("ErrorResponse", "missing", "/v1/chat/completions", []);
-        await AddAsync("ErrorResponse", "stream", "/v1/completions", new() { ["stream"] = true, ["prompt"] = "x", ["suffix"] = "y" });
+        foreach ((string path, string body) in OpenAiCorpus.Refused)
+        {
+            JsonObject request = JsonNode.Parse(body)!.AsObject();
+            await AddAsync("ErrorResponse", body, path, request);
+            if (request["stream"] is not null) continue;
+            request["stream"] = true;       // nothing has begun yet, so it is no event
+            await AddAsync("ErrorResponse", body, path, request);
+        }
+        foreach (string path in (string[])["/v1/chat/completions", "/v1/completions", "/v1/responses"])
+        {
+            await AddAsync("ErrorResponse", "missing", path, []);
+            using HttpResponseMessage method = await Server.Client.GetAsync(path);
+            await AddErrorAsync("method", method, HttpStatusCode.MethodNotAllowed);
+            using HttpResponseMessage broken = await Server.Client.PostAsync(path, new StringContent("{]", Encoding.UTF8, "application/json"));
+            await AddErrorAsync("no JSON", broken, HttpStatusCode.BadRequest);
+            using HttpResponseMessage type = await Server.Client.PostAsync(path, new StringContent("{}", Encoding.UTF8, "text/plain"));
+            await AddErrorAsync("content type", type, HttpStatusCode.UnsupportedMediaType);
+        }
+        using (HttpResponseMessage model = await Server.Client.GetAsync("/v1/models/nobody")) await AddErrorAsync("model", model, HttpStatusCode.NotFound);
         await AddAsync("ErrorResponse", "url", "/v1/nothing", []);
-        await AddAsync("ErrorResponse", "method", "/v1/models", []);
+        await ValidateAsync(atLeast: 80);
+    }
+
+    [NpmFact]
+    public async Task Errors_of_a_locked_host_are_as_published()
+    {
+        ServerOptions options = new() { Port = 0, LogLevel = LogLevel.None, ApiKey = ["key"], BodyLimit = 2000 };
+        await using WebApplication app = GemmaServerApp.Build(options, s => s.HandleSignals = false);
+        app.Serve(ModelLoader.Load(options, RunnerMaker.Make, NullLogger.Instance));
+        await app.StartAsync();
+        using HttpClient client = new() { BaseAddress = new Uri(app.Urls.First()) };
+        foreach (string path in (string[])["/v1/chat/completions", "/v1/completions", "/v1/responses"])
+        {
+            client.DefaultRequestHeaders.Authorization = null;
+            using HttpResponseMessage none = await client.PostAsync(path, JsonContent.Create(new JsonObject()));
+            await AddErrorAsync("no key", none, HttpStatusCode.Unauthorized);
+            client.DefaultRequestHeaders.Authorization = new("Bearer", "another");
+            using HttpResponseMessage wrong = await client.PostAsync(path, JsonContent.Create(new JsonObject()));
+            await AddErrorAsync("wrong key", wrong, HttpStatusCode.Unauthorized);
+            client.DefaultRequestHeaders.Authorization = new("Bearer", "key");
+            using HttpResponseMessage big = await client.PostAsync(path, JsonContent.Create(new JsonObject { ["input"] = new string('x', 3000) }));
+            await AddErrorAsync("too big", big, HttpStatusCode.RequestEntityTooLarge);
+        }
         await ValidateAsync(atLeast: 9);
     }
 
-    private static IEnumerable<(string What, JsonObject Body)> ChatBodies()
-    {
-        JsonArray tools = (JsonArray)JsonNode.Parse("""
-            [{"type":"function","function":{"name":"get_weather","description":"Get the current weather in a city.",
-              "parameters":{"type":"object","properties":{"city":{"type":"string","description":"Name of the city"}},"required":["city"]}}}]
-            """)!;
-        JsonArray afterCall = (JsonArray)JsonNode.Parse("""
-            [{"role":"user","content":"What is the weather in Oslo?"},
-             {"role":"assistant","content":null,"tool_calls":[{"id":"call_1","type":"function","function":{"name":"get_weather","arguments":"{\"city\":\"Oslo\"}"}}]},
-             {"role":"tool","tool_call_id":"call_1","content":"{\"temperature\": 7, \"condition\": \"rain\"}"}]
-            """)!;
-        yield return ("plain", Body([]));
-        yield return ("two choices", Body(new() { ["n"] = 2, ["temperature"] = 1, ["seed"] = 3 }));
-        yield return ("logprobs", Body(new() { ["logprobs"] = true, ["top_logprobs"] = 4 }));
-        yield return ("length", Body(new() { ["max_tokens"] = 2, ["logprobs"] = true }));
-        yield return ("stop string", Body(new() { ["stop"] = new JsonArray("is") }));
-        yield return ("thinking", Body(new() { ["reasoning_effort"] = "high", ["logprobs"] = true }));
-        yield return ("tools", Body(new() { ["tools"] = tools.DeepClone(), ["messages"] = new JsonArray(Message("user", "What is the weather in Oslo?")) }));
-        yield return ("tools, thinking", Body(new() { ["tools"] = tools.DeepClone(), ["reasoning_effort"] = "low", ["messages"] = new JsonArray(Message("user", "What is the weather in Oslo?")) }));
-        yield return ("tools, none", Body(new() { ["tools"] = tools.DeepClone(), ["tool_choice"] = "none" }));
-        yield return ("after a call", Body(new() { ["tools"] = tools.DeepClone(), ["messages"] = afterCall.DeepClone() }));
-        yield return ("metadata and tier", Body(new() { ["metadata"] = new JsonObject { ["a"] = "b" }, ["service_tier"] = "auto", ["store"] = false, ["user"] = "u" }));
-        yield return ("parts and developer", Body(new() { ["messages"] = new JsonArray(Message("developer", "Be brief."),
-            new JsonObject { ["role"] = "user", ["content"] = new JsonArray(new JsonObject { ["type"] = "text", ["text"] = "Hello" }) }) }));
-
-        static JsonObject Body(JsonObject extra) => Merge(
-            new JsonObject { ["model"] = "gemma4-demo", ["temperature"] = 0, ["max_tokens"] = 60, ["messages"] = new JsonArray(Message("user", "What is the capital of France?")) }, extra);
-    }
-
-    private static JsonObject Message(string role, string text) => new() { ["role"] = role, ["content"] = text };
-
-    private static JsonObject Merge(JsonObject body, JsonObject extra)
-    {
-        JsonObject merged = (JsonObject)body.DeepClone();
-        foreach ((string name, JsonNode? value) in extra) merged[name] = value?.DeepClone();
-        return merged;
-    }
+    private JsonObject Last => JsonNode.Parse(_lines[^1])!["instance"]!.AsObject();
 
     private async Task AddAsync(string schema, string what, string path, JsonObject body)
     {
         using HttpResponseMessage response = await Server.Client.PostAsync(path, JsonContent.Create(body));
-        Assert.Equal(schema == "ErrorResponse", !response.IsSuccessStatusCode);
-        Add(schema, what, await response.Content.ReadFromJsonAsync<JsonObject>());
+        string text = await response.Content.ReadAsStringAsync();
+        Assert.True(schema == "ErrorResponse" != response.IsSuccessStatusCode, $"{what}: {text}");
+        Add(schema, what, JsonNode.Parse(text)!.AsObject());
+    }
+
+    private async Task AddErrorAsync(string what, HttpResponseMessage response, HttpStatusCode status)
+    {
+        Assert.Equal(status, response.StatusCode);
+        Add("ErrorResponse", what, await response.Content.ReadFromJsonAsync<JsonObject>());
     }
 
     private async Task AddStreamAsync(string schema, string what, string path, JsonObject body, bool isNamed)

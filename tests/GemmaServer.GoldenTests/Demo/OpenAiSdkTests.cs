@@ -68,6 +68,46 @@ public class OpenAiSdkTests(DemoServer server) : StreamingTests(server)
     }
 
     [Fact]
+    public async Task Json_by_a_schema_is_the_same_whole_and_streamed()
+    {
+        ChatCompletionOptions options = new()
+        {
+            Temperature = 0,
+            ResponseFormat = ChatResponseFormat.CreateJsonSchemaFormat("place", BinaryData.FromString("""
+                {"type":"object","properties":{"name":{"type":"string","maxLength":12},"kind":{"enum":["city","river"]}},"required":["name","kind"],"additionalProperties":false}
+                """), "A place.", jsonSchemaIsStrict: true),
+        };
+        ChatMessage[] messages = [new UserChatMessage("What is the capital of France?")];
+        ChatCompletion whole = await Chat.CompleteChatAsync(messages, options);
+        Assert.Equal(ChatFinishReason.Stop, whole.FinishReason);
+        using JsonDocument place = JsonDocument.Parse(whole.Content[0].Text);
+        Assert.Equal(["name", "kind"], place.RootElement.EnumerateObject().Select(static m => m.Name));
+        Assert.Contains(place.RootElement.GetProperty("kind").GetString(), (string[])["city", "river"]);
+
+        StringBuilder text = new();
+        await foreach (StreamingChatCompletionUpdate update in Chat.CompleteChatStreamingAsync(messages, options))
+        {
+            foreach (ChatMessageContentPart part in update.ContentUpdate) text.Append(part.Text);
+        }
+        Assert.Equal(whole.Content[0].Text, text.ToString());
+    }
+
+    [Fact]
+    public async Task A_call_is_made_where_one_is_required_and_only_by_the_tool_named()
+    {
+        ChatMessage[] messages = [new UserChatMessage("What is 7 plus 5?")];
+        foreach (ChatToolChoice choice in (ChatToolChoice[])[ChatToolChoice.CreateRequiredChoice(), ChatToolChoice.CreateFunctionChoice("get_weather")])
+        {
+            ChatCompletionOptions options = new() { Temperature = 0, Tools = { s_weather }, ToolChoice = choice, AllowParallelToolCalls = false };
+            ChatCompletion answer = await Chat.CompleteChatAsync(messages, options);
+            Assert.Equal(ChatFinishReason.ToolCalls, answer.FinishReason);
+            ChatToolCall call = Assert.Single(answer.ToolCalls);
+            Assert.Equal("get_weather", call.FunctionName);
+            Assert.Equal(JsonValueKind.String, JsonDocument.Parse(call.FunctionArguments).RootElement.GetProperty("city").ValueKind);
+        }
+    }
+
+    [Fact]
     public async Task Models_are_listed_and_found()
     {
         OpenAIModelClient models = new(new ApiKeyCredential("unused"), Options);

@@ -56,6 +56,8 @@ public sealed class AnthropicBadInputTests(ScriptedHost fixture) : IClassFixture
     [InlineData("\"output_config\":{\"format\":\"json\"}", "output_config.format")]
     [InlineData("\"output_config\":{\"format\":{\"type\":\"xml\"}}", "output_config.format.type")]
     [InlineData("\"output_config\":{\"format\":{\"type\":\"json_schema\"}}", "output_config.format.schema")]
+    [InlineData("\"output_config\":{\"format\":{\"type\":\"json_schema\",\"schema\":\"{}\"}}", "output_config.format.schema")]
+    [InlineData("\"output_config\":{\"format\":{\"type\":\"json_schema\",\"schema\":{\"type\":\"thing\"}}}", "output_config.format.schema")]
     [InlineData("\"output_format\":{\"type\":\"json_schema\"}", "output_format.schema")]
     [InlineData("\"metadata\":{\"user_id\":5}", "metadata.user_id")]
     [InlineData("\"service_tier\":\"gold\"", "service_tier")]

@@ -145,7 +145,7 @@ public sealed class AnthropicTests(ScriptedHost fixture) : IClassFixture<Scripte
         const string expected = """
             {"model":"scripted","temperature":0.5,"top_k":3,"top_p":0.9,"stream":true,"stop":["a","b"],
              "thinking_token_budget":1500,"chat_template_kwargs":{"enable_thinking":true},"reasoning_effort":"max",
-             "response_format":{"type":"json_schema","json_schema":{"name":"output","strict":true,"schema":{"type":"object"}}},"user":"u",
+             "json_schema":{"type":"object"},"user":"u",
              "tools":[{"type":"function","function":{"name":"f","description":"d","parameters":{"type":"object"},"strict":true}}],
              "tool_choice":"required","parallel_tool_calls":false,
              "messages":[

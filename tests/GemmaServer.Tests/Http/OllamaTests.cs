@@ -134,6 +134,16 @@ public sealed class OllamaTests(ScriptedHost fixture) : IClassFixture<ScriptedHo
     }
 
     [Fact]
+    public async Task An_answer_that_the_client_began_goes_on()
+    {
+        const string user = "{\"role\":\"user\",\"content\":\"go\"}";
+        await Host.AskAsync(Chat, Body(user + ",{\"role\":\"assistant\",\"content\":\"Once upon\"}", "\"stream\":false"));
+        Assert.EndsWith("<|turn>model\nOnce upon", Host.Runner.LastPrompt);
+        await Host.AskAsync(Chat, Body(user + ",{\"role\":\"assistant\",\"content\":\"Once upon\"}," + user, "\"stream\":false"));
+        Assert.EndsWith("<|turn>model\n", Host.Runner.LastPrompt);
+    }
+
+    [Fact]
     public async Task Options_reach_the_model()
     {
         const string options = "\"options\":{\"temperature\":0.25,\"top_k\":7,\"top_p\":0.5,\"min_p\":0.125,\"repeat_penalty\":1.5,\"presence_penalty\":0.5,\"frequency_penalty\":-0.5,\"seed\":42,\"num_ctx\":2048,\"num_predict\":3,\"mirostat\":0}";
@@ -243,6 +253,7 @@ public sealed class OllamaTests(ScriptedHost fixture) : IClassFixture<ScriptedHo
     [InlineData("""{"model":"scripted","messages":[{"role":"user","content":"x"}],"think":"a lot"}""", "think")]
     [InlineData("""{"model":"scripted","messages":[{"role":"user","content":"x"}],"format":"xml"}""", "format")]
     [InlineData("""{"model":"scripted","messages":[{"role":"user","content":"x"}],"format":3}""", "format")]
+    [InlineData("""{"model":"scripted","messages":[{"role":"user","content":"x"}],"format":{"type":"thing"}}""", "format")]
     [InlineData("""{"model":"scripted","messages":[{"role":"user","content":"x"}],"tools":[{}]}""", "tools[0].type")]
     [InlineData("""{"model":"scripted","messages":[{"role":"user","content":"x"}],"options":[]}""", "options")]
     [InlineData("""{"model":"scripted","messages":[{"role":"user","content":"x"}],"options":{"temperature":"hot"}}""", "options.temperature")]
@@ -316,6 +327,7 @@ public sealed class OllamaTests(ScriptedHost fixture) : IClassFixture<ScriptedHo
         JsonElement root = TestHost.Json(text);
         Assert.Equal(["error"], root.EnumerateObject().Select(static m => m.Name));
         string message = root.Str("error");
+        Assert.DoesNotContain("response_format", message);      // chat's name for it
         Assert.True(message.StartsWith(field + ":", StringComparison.Ordinal) || message.Contains($"'{field}'", StringComparison.Ordinal), $"{message} does not name {field}");
     }
 }

@@ -25,6 +25,21 @@ public class ChatOpenAiReaderTests
         }
     }
 
+    [Theory]
+    [InlineData("""{"role":"assistant","content":"text","reasoning":"hm"}""")]
+    [InlineData("""{"role":"assistant","content":"text","reasoning_content":"hm"}""")]
+    [InlineData("""{"role":"assistant","content":"text","reasoning":"","thinking":"hm"}""")]
+    [InlineData("""{"role":"assistant","content":[{"type":"thinking","thinking":"h"},{"type":"text","text":"text"},{"type":"thinking","thinking":"m"}]}""")]
+    public void A_thought_has_many_names_and_never_becomes_content(string message)
+    {
+        using JsonDocument messages = JsonDocument.Parse($"[{{\"role\":\"assistant\",\"content\":[{{\"type\":\"thinking\",\"thinking\":\"another\"}}]}},{message},{{\"role\":\"assistant\",\"content\":\"x\"}}]");
+        Assert.Null(OpenAiMessageReader.TryRead(messages.RootElement, default, out ChatConversation? read));
+        Assert.Equal(["another", "hm", null], read!.Messages.Select(static m => m.Reasoning));
+        string prompt = ChatRenderer.Render(new() { Messages = [read.Messages[1]] }).Text;
+        Assert.Contains("text", prompt, StringComparison.Ordinal);
+        Assert.Equal(ChatRenderer.Render(new() { Messages = [new() { Role = "assistant", Content = ChatValue.String("text"), Reasoning = "hm" }] }).Text, prompt);
+    }
+
     /// <summary>The options beside messages and tools are the endpoint's to read; done here in the table's words.</summary>
     private static ChatPrompt Prompt(JsonElement item, JsonElement request, ChatConversation read)
     {
@@ -53,6 +68,9 @@ public class ChatOpenAiReaderTests
     [InlineData("""{"messages":[{"role":"user"}]}""", "missing_required_parameter", "messages[0].content")]
     [InlineData("""{"messages":[{"role":"user","content":{}}]}""", "invalid_type", "messages[0].content")]
     [InlineData("""{"messages":[{"role":"user","content":[1]}]}""", "invalid_type", "messages[0].content[0]")]
+    [InlineData("""{"messages":[{"role":"user","content":[{"type":"thinking","thinking":"x"}]}]}""", "invalid_value", "messages[0].content[0].type")]
+    [InlineData("""{"messages":[{"role":"assistant","content":[{"type":"thinking","thinking":"x"},{"type":"thinking"}]}]}""", "missing_required_parameter", "messages[0].content[1].thinking")]
+    [InlineData("""{"messages":[{"role":"assistant","content":"x","thinking":1}]}""", "invalid_type", "messages[0].thinking")]
     [InlineData("""{"messages":[{"role":"user","content":[{"text":"x"}]}]}""", "missing_required_parameter", "messages[0].content[0].type")]
     [InlineData("""{"messages":[{"role":"user","content":[{"type":"text"}]}]}""", "missing_required_parameter", "messages[0].content[0].text")]
     [InlineData("""{"messages":[{"role":"user","content":[{"type":"text","text":null}]}]}""", "invalid_type", "messages[0].content[0].text")]

@@ -1,6 +1,6 @@
 // The AI SDK with its strict chunk schemas against a server with the demo model: node ai-sdk-demo.mjs BASE_URL
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
-import { generateObject, generateText, jsonSchema, stepCountIs, streamText, tool } from 'ai';
+import { generateObject, generateText, jsonSchema, stepCountIs, streamObject, streamText, tool } from 'ai';
 import { z } from 'zod';
 import { baseUrl, check, errorOf, expect, finish, model } from './checks.mjs';
 
@@ -62,6 +62,28 @@ await check('reasoning apart from text', async () => {
 await check('errors', async () => {
   const error = await errorOf(() => generateText({ ...settings, model: provider('nobody'), prompt: 'Hi' }));
   expect(error.statusCode === 404 && error.message.includes('nobody'), `404 about nobody, got ${error}`);
+});
+
+const place = z.object({ name: z.string().max(12), kind: z.enum(['city', 'river']), size: z.number().int() });
+
+await check('generateObject', async () => {
+  const { object, finishReason } = await generateObject({ ...settings, schema: place, prompt: 'What is the capital of France?' });
+  expect(place.parse(object) && finishReason === 'stop', `a place, got ${JSON.stringify(object)} ${finishReason}`);
+});
+
+await check('streamObject', async () => {
+  const result = streamObject({ ...settings, schema: place, prompt: 'What is the capital of Italy?' });
+  let parts = 0;
+  for await (const part of result.partialObjectStream) parts++;
+  expect(place.parse(await result.object) && parts > 1, `a place in several parts, got ${parts}`);
+});
+
+await check('a required tool', async () => {
+  asked = [];
+  const answer = await generateText({ ...settings, prompt: 'What is 7 plus 5?', tools, toolChoice: 'required' });
+  expect(answer.finishReason === 'tool-calls' && answer.toolCalls.length > 0 && asked.length === answer.toolCalls.length, `calls, got ${answer.finishReason} ${asked}`);
+  const named = await generateText({ ...settings, prompt: 'Hi', tools, toolChoice: { type: 'tool', toolName: 'get_weather' } });
+  expect(named.toolCalls[0]?.toolName === 'get_weather' && typeof named.toolCalls[0].input.city === 'string', `get_weather, got ${JSON.stringify(named.toolCalls)}`);
 });
 
 finish();

@@ -1,5 +1,7 @@
 // Anthropic's npm client against a server with the demo model: node anthropic-demo.mjs BASE_URL
 import Anthropic from '@anthropic-ai/sdk';
+import { zodOutputFormat } from '@anthropic-ai/sdk/helpers/zod';
+import { z } from 'zod';
 import { baseUrl, check, errorOf, expect, finish, model } from './checks.mjs';
 
 const client = new Anthropic({ baseURL: baseUrl, apiKey: 'unused', maxRetries: 0 });
@@ -78,6 +80,24 @@ await check('error classes', async () => {
   expect(missing instanceof Anthropic.NotFoundError, `NotFoundError, got ${missing}`);
   const badStream = await refused(ask('Hi', { stream: true, top_p: 7 }));
   expect(badStream instanceof Anthropic.BadRequestError, 'an HTTP error before a stream starts');
+});
+
+await check('forced tools', async () => {
+  const any = await client.messages.create(ask('What is 7 plus 5?', { tools: [weather], tool_choice: { type: 'any', disable_parallel_tool_use: true } }));
+  expect(any.stop_reason === 'tool_use' && any.content.length === 1 && typeof any.content[0].input.city === 'string', `one call, got ${JSON.stringify(any)}`);
+  const named = await client.messages.stream(ask('Hi', { tools: [weather], tool_choice: { type: 'tool', name: 'get_weather' } })).finalMessage();
+  expect(named.content.every(block => block.type === 'tool_use' && block.name === 'get_weather'), `get_weather, got ${JSON.stringify(named)}`);
+  const none = await client.messages.create(ask('What is the weather in Oslo?', { tools: [weather], tool_choice: { type: 'none' } }));
+  expect(none.stop_reason === 'end_turn' && none.content[0].type === 'text', `text, got ${JSON.stringify(none)}`);
+});
+
+await check('a format, parsed, behind a short thought', async () => {
+  const Place = z.object({ kind: z.enum(['city', 'river']), large: z.boolean(), letter: z.enum(['a', 'p']).nullable() });
+  const request = ask('What is the capital of France?', { output_config: { format: zodOutputFormat(Place) }, thinking: { type: 'enabled', budget_tokens: 8 } });
+  const message = await client.messages.parse(request);
+  expect(Place.parse(message.parsed_output) && message.stop_reason === 'end_turn', `a place, got ${JSON.stringify(message)}`);
+  const used = message.usage.output_tokens_details.thinking_tokens;
+  expect(message.content[0].type === 'thinking' && used > 0 && used <= 10, `a short thought, got ${JSON.stringify(message)}`);
 });
 
 finish();

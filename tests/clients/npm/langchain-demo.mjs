@@ -40,4 +40,21 @@ await check('errors', async () => {
   expect(error.status === 404, `404, got ${error}`);
 });
 
+const Place = z.object({ name: z.string().max(12), kind: z.enum(['city', 'river']), size: z.number().int() });
+
+await check('structured output', async () => {
+  for (const method of ['jsonSchema', 'functionCalling']) {
+    const structured = chat.withStructuredOutput(Place, { name: 'place', method });
+    const place = await structured.invoke('What is the capital of France?');
+    expect(Place.parse(place), `a place by ${method}, got ${JSON.stringify(place)}`);
+  }
+  const raw = await chat.withStructuredOutput(Place, { name: 'place', method: 'jsonMode', includeRaw: true }).invoke('What is the capital of France? Answer in JSON.');
+  expect(typeof JSON.parse(raw.raw.content) === 'object', `JSON, got ${JSON.stringify(raw)}`);
+});
+
+await check('a forced tool', async () => {
+  const first = await chat.bindTools([weather], { tool_choice: 'any', strict: true }).invoke('What is 7 plus 5?');
+  expect(first.tool_calls?.length > 0 && typeof first.tool_calls[0].args.city === 'string', `a call, got ${JSON.stringify(first.tool_calls)}`);
+});
+
 finish();

@@ -1,5 +1,6 @@
 // Ollama's npm client against a server with the demo model: node ollama-demo.mjs BASE_URL
 import { Ollama } from 'ollama';
+import { z } from 'zod';
 import { baseUrl, check, errorOf, expect, finish, model } from './checks.mjs';
 
 const client = new Ollama({ host: baseUrl });
@@ -75,6 +76,21 @@ await check('errors', async () => {
   expect(missing.status_code === 404 && missing.message.includes('nobody'), `404 on nobody, got ${missing}`);
   const bad = await refused({ ...ask('Hi'), options: { temperature: 'hot' } });
   expect(bad.status_code === 400 && bad.message.includes('options.temperature'), `400 on options.temperature, got ${bad}`);
+});
+
+const Place = z.object({ name: z.string().max(12), kind: z.enum(['city', 'river']), size: z.number().int() });
+
+await check('formats', async () => {
+  const format = z.toJSONSchema(Place);
+  const answer = await client.chat({ ...ask('What is the capital of France?'), format });
+  expect(Place.parse(JSON.parse(answer.message.content)) && answer.done_reason === 'stop', `a place, got ${JSON.stringify(answer)}`);
+  let text = '';
+  for await (const part of await client.generate({ model, options, prompt: 'What is the capital of France?', format, stream: true })) text += part.response;
+  expect(text === answer.message.content, `the same place from generate, got ${text}`);
+  const thought = await client.chat({ ...ask('What is the capital of France?'), format, think: 'low' });
+  expect(thought.message.thinking.length > 0 && Place.parse(JSON.parse(thought.message.content)), `a place behind a thought, got ${JSON.stringify(thought)}`);
+  const any = await client.generate({ model, options, prompt: 'What is the capital of France?', format: 'json' });
+  expect(typeof JSON.parse(any.response) === 'object', `JSON, got ${any.response}`);
 });
 
 finish();

@@ -1,5 +1,7 @@
 // The Responses API through the official npm client, and the cases that the Open Responses compliance suite asks of a server.
 import OpenAI from 'openai';
+import { zodResponsesFunction, zodTextFormat } from 'openai/helpers/zod';
+import { z } from 'zod';
 import { baseUrl, check, errorOf, expect, finish, model } from './checks.mjs';
 
 const client = new OpenAI({ baseURL: `${baseUrl}/v1`, apiKey: 'unused', maxRetries: 0 });
@@ -121,6 +123,19 @@ await check('compliance: tool calling, whole and streamed', async () => {
   const events = await post({ ...body, stream: true });
   for (const [type, item] of [['response.output_item.added', 'function_call'], ['response.function_call_arguments.delta'], ['response.function_call_arguments.done'], ['response.output_item.done', 'function_call']])
     expect(events.some(e => e.type === type && (!item || e.item.type === item)), type);
+});
+
+await check('zod format and strict tool, parsed', async () => {
+  const Place = z.object({ name: z.string().max(12), kind: z.enum(['city', 'river']), size: z.number().int() });
+  const body = { model, temperature: 0, input: 'What is the capital of France?', text: { format: zodTextFormat(Place, 'place') } };
+  const answer = await client.responses.parse(body);
+  expect(Place.parse(answer.output_parsed), `a place, got ${JSON.stringify(answer.output)}`);
+  const streamed = await client.responses.stream(body).finalResponse();
+  expect(streamed.output_text === answer.output_text && Place.parse(streamed.output_parsed), 'the same place, streamed');
+
+  const tool = zodResponsesFunction({ name: 'get_weather', parameters: z.object({ city: z.string().max(12) }) });
+  const called = await client.responses.parse({ model, temperature: 0, input: 'Hi', tools: [tool], tool_choice: 'required', parallel_tool_calls: false });
+  expect(called.output.length === 1 && typeof called.output[0].parsed_arguments.city === 'string', `a call, got ${JSON.stringify(called.output)}`);
 });
 
 finish();
