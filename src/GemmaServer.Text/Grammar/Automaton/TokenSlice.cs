@@ -85,6 +85,7 @@ internal sealed class TokenSlice
 internal sealed class CharacterAutomaton
 {
     private readonly List<short[]> _next = [];
+    private readonly ByteRange[][] _ranges;
 
     /// <param name="ranges">Normalized.</param>
     public CharacterAutomaton(CodePointRange[] ranges)
@@ -96,6 +97,7 @@ internal sealed class CharacterAutomaton
         // Pieces are in order, so those with a common lead follow one another, and a range is either new or the one before.
         Dictionary<int, int> tails = [];   // by length: any continuation bytes, so many
         foreach (Utf8Range piece in pieces) Place(piece, tails);
+        _ranges = [.. _next.Select(RangesIn)];
     }
 
     public CodePointRange[] Ranges { get; }
@@ -104,6 +106,21 @@ internal sealed class CharacterAutomaton
 
     /// <summary>The state behind a byte; -1 where no character of the set goes on so.</summary>
     public int Next(int state, byte value) => _next[state][value];
+
+    /// <summary>The bytes that go on from a state, and where to.</summary>
+    public ReadOnlySpan<ByteRange> RangesOf(int state) => _ranges[state];
+
+    private static ByteRange[] RangesIn(short[] row)
+    {
+        List<ByteRange> ranges = [];
+        for (int value = 0; value < 256; value++)
+        {
+            if (row[value] < 0) continue;
+            if (ranges.Count > 0 && ranges[^1].Target == row[value] && ranges[^1].Last == value - 1) ranges[^1] = ranges[^1] with { Last = (byte)value };
+            else ranges.Add(new((byte)value, (byte)value, row[value]));
+        }
+        return [.. ranges];
+    }
 
     private void Place(Utf8Range piece, Dictionary<int, int> tails)
     {
