@@ -10,7 +10,7 @@ namespace GemmaServer.Text;
 /// </remarks>
 public sealed class CompiledGrammar
 {
-    private const int MaxSlices = 6;
+    private const int MaxSlices = 4;     // so many fit into what the vocabulary keeps of them
 
     private readonly GrammarStore _store;
     private readonly GrammarMachine _machine;

@@ -3,7 +3,8 @@ namespace GemmaServer.Text;
 /// <summary>Works out which tokens may follow a state, by walking the tree of tokens and the grammar together.</summary>
 /// <remarks>
 /// Free text is what would be slow: nearly the whole tree is alive. So the tokens that are made of one set of characters are taken
-/// as one prepared mask where the grammar takes any run of these characters up to some length, and only the others are walked.
+/// as one prepared mask where the grammar takes any run of these characters up to some length, and only the others are walked. Words
+/// come with a blank before them as often as without, so a blank before such a run is taken along.
 /// </remarks>
 internal sealed class MaskBuilder(GrammarMachine machine, GrammarStore store, TokenTrie trie, TokenSlice[] slices, int maxWork)
 {
@@ -18,17 +19,24 @@ internal sealed class MaskBuilder(GrammarMachine machine, GrammarStore store, To
     /// <summary>One bit for each token that may come next.</summary>
     public ulong[] Build(GrammarState state)
     {
+        GrammarState afterBlank = machine.Next(state, (byte)' ');
         TokenSlice? best = null;
-        int bestRun = 0, bestCount = 0;
+        int bestRun = 0, bestSpacedRun = 0, bestCount = 0;
         for (int i = 0; i < slices.Length; i++)
         {
+            TokenSlice slice = slices[i];
             int run = Run(state, i);
-            if (run <= 0 || slices[i].Counts[Math.Min(run, slices[i].Longest)] <= bestCount) continue;
-            (best, bestRun, bestCount) = (slices[i], run, slices[i].Counts[Math.Min(run, slices[i].Longest)]);
+            if (run < 0) continue;
+            int spacedRun = slice.Spaced is null || afterBlank == GrammarState.Dead ? 0 : Run(afterBlank, i);
+            int count = slice.Plain.CountUpTo(run) + (slice.Spaced?.CountUpTo(spacedRun) ?? 0);
+            if (count > bestCount) (best, bestRun, bestSpacedRun, bestCount) = (slice, run, spacedRun, count);
         }
         ulong[] mask = best is null ? new ulong[trie.MaskLength] : GC.AllocateUninitializedArray<ulong>(trie.MaskLength);
-        best?.UpTo(bestRun).CopyTo(mask);
-        if (!Walk(state, best?.Rest ?? trie.All, mask)) AllowSingleBytes(state, mask);
+        best?.Plain.UpTo(bestRun).CopyTo(mask);
+        if (bestSpacedRun > 0) TokenMask.Add(mask, best!.Spaced!.UpTo(bestSpacedRun));
+        bool isWhole = bestSpacedRun >= 0 || Walk(state, best!.SpacedTree, mask);
+        isWhole &= Walk(state, best?.Rest ?? trie.All, mask);
+        if (!isWhole) AllowSingleBytes(state, mask);
         foreach ((int token, _) in machine.Specials(state)) mask[token >> 6] |= 1UL << token;
         return mask;
     }
