@@ -3,93 +3,134 @@ using GemmaServer.Text;
 
 namespace GemmaServer;
 
-/// <summary>What one grammar cost.</summary>
+/// <summary>What one grammar cost. Times are of mask and push together, sorted.</summary>
 /// <param name="Name">Which.</param>
-/// <param name="CompileMs">To compile it when its sets of characters are known to the vocabulary.</param>
-/// <param name="FirstUs">The first mask.</param>
-/// <param name="TokenUs">Mask and push, sorted: every token of every answer, from the first on.</param>
-/// <param name="FreshUs">The same where each answer has a grammar compiled anew, so that hardly a state was met before; sorted.</param>
+/// <param name="CompileMs">To compile it when its sets of characters are known to the vocabulary; the median of all times it was.</param>
+/// <param name="RandomUs">Random answers, all by one grammar.</param>
+/// <param name="FreshUs">Random answers, each by a grammar compiled anew, so that hardly a state was met before.</param>
+/// <param name="TextUs">Texts as models give them, each by a grammar compiled anew.</param>
 /// <param name="States">Of the automaton.</param>
-/// <param name="CachedBytes">Found out while answering.</param>
-/// <param name="Finished">Share of answers that came to their end.</param>
-internal sealed record GrammarResult(string Name, double CompileMs, double FirstUs, double[] TokenUs, double[] FreshUs, int States, long CachedBytes, double Finished);
+/// <param name="CachedBytes">Found out during the random answers.</param>
+/// <param name="Finished">Share of the random answers that came to their end.</param>
+internal sealed record GrammarResult(
+    string Name, double CompileMs, double[] RandomUs, double[] FreshUs, double[] TextUs, int States, long CachedBytes, double Finished);
 
 /// <summary>
-/// Answers grammars with random tokens and measures mask and push of each. In one of six places a token that closes something is
-/// preferred, so that texts are as long as a model's rather than endless.
+/// Answers grammars with random tokens and with given texts, and measures mask and push of each token. In one of six places a random
+/// token is one that closes something or is punctuation, so that answers are as long as a model's rather than endless.
 /// </summary>
 internal sealed class GrammarBench(GrammarVocabulary vocabulary, TokenTrie trie, int answers, int maxTokens)
 {
-    private const int TurnEnd = 106, FreshAnswers = 20;
+    /// <summary>Ends every answer.</summary>
+    public const int TurnEnd = 106;
 
-    private readonly int[] _closing =
-    [
-        .. Enumerable.Range(0, vocabulary.Tokenizer.VocabularySize).Where(id =>
-            !vocabulary.Tokenizer.IsSpecial(id) && vocabulary.Tokenizer.TokenBytes(id) is { Length: > 0 and < 4 } bytes && bytes.IndexOfAny("\"}],)\n"u8) >= 0),
-        TurnEnd,
-    ];
+    private const int FreshAnswers = 20;
 
-    public GrammarResult Measure(string name, GrammarNode node)
+    private readonly int[] _closing = [.. Short(vocabulary, 3, "\"}],)\n"), TurnEnd, vocabulary.Tokenizer.Special.Quote, vocabulary.Tokenizer.Special.ToolCallEnd];
+    private readonly int[] _punctuation = [.. Short(vocabulary, 1, "@.-:/=+ ")];
+    private readonly List<double> _times = [];
+
+    public GrammarResult Measure(BenchGrammar bench)
     {
-        GrammarNode answer = GrammarNode.Sequence(node, GrammarNode.Token(TurnEnd));
-        Run(name, answer, Math.Min(answers, 5), seed: 1);   // compiles the code and the sets of characters
-        List<double> fresh = [];
-        for (int i = 0; i < Math.Min(answers, FreshAnswers); i++) fresh.AddRange(Run(name, answer, 1, seed: 3 + i).TokenUs);
-        fresh.Sort();
-        return Run(name, answer, answers, seed: 2) with { FreshUs = [.. fresh] };
+        for (int i = 0; i < 5; i++) Answer(bench, Compiled(bench, out _), new Random(i));   // compiles the code and the sets of characters
+        List<double> compiled = [];
+        int[][] texts = [.. bench.Texts.Select(vocabulary.Split)];
+        for (int i = 0; i < FreshAnswers; i++) Follow(bench, Compile(), texts[i % texts.Length]);
+        double[] text = Times();
+        for (int i = 0; i < FreshAnswers; i++) Answer(bench, Compile(), new Random(100 + i));
+        double[] fresh = Times();
+        CompiledGrammar grammar = Compile();
+        int finished = 0;
+        Random random = new(2);
+        for (int i = 0; i < answers; i++)
+            if (Answer(bench, grammar, random)) finished++;
+        return new GrammarResult(bench.Name, Figures.Median(compiled), Times(), fresh, text, grammar.AutomatonStates, grammar.CachedBytes, (double)finished / answers);
+
+        CompiledGrammar Compile()
+        {
+            CompiledGrammar made = Compiled(bench, out double ms);
+            compiled.Add(ms);
+            return made;
+        }
     }
 
-    private GrammarResult Run(string name, GrammarNode answer, int count, int seed)
+    private CompiledGrammar Compiled(BenchGrammar bench, out double ms)
     {
-        Random random = new(seed);
         long started = Stopwatch.GetTimestamp();
-        CompiledGrammar grammar = CompiledGrammar.Compile(answer, trie);
-        double compileMs = Stopwatch.GetElapsedTime(started).TotalMilliseconds;
-        List<double> times = [];
-        double firstUs = 0;
-        int finished = 0;
-        for (int i = 0; i < count; i++)
-        {
-            GrammarMatcher matcher = new(grammar);
-            for (int t = 0; t < maxTokens && !matcher.IsFinished; t++)
-            {
-                long before = Stopwatch.GetTimestamp();
-                ulong[] mask = matcher.Allowed!;
-                double maskUs = Stopwatch.GetElapsedTime(before).TotalMicroseconds;
-                int token = Choose(mask, random);
-                before = Stopwatch.GetTimestamp();
-                if (!matcher.TryPush(token)) throw new InvalidOperationException($"{name}: token {token} is in the mask, but was not taken.");
-                times.Add(maskUs + Stopwatch.GetElapsedTime(before).TotalMicroseconds);
-                if (times.Count == 1) firstUs = maskUs;
-            }
-            if (matcher.IsFinished) finished++;
-        }
-        times.Sort();
-        return new GrammarResult(name, compileMs, firstUs, [.. times], [], grammar.AutomatonStates, grammar.CachedBytes, (double)finished / count);
+        CompiledGrammar grammar = CompiledGrammar.Compile(bench.Answer, trie);
+        ms = Stopwatch.GetElapsedTime(started).TotalMilliseconds;
+        return grammar;
+    }
+
+    /// <summary>Whether the answer came to its end.</summary>
+    private bool Answer(BenchGrammar bench, CompiledGrammar grammar, Random random)
+    {
+        GrammarMatcher matcher = new(grammar);
+        for (int t = 0; t < maxTokens && !matcher.IsFinished; t++) Step(bench, matcher, mask => Choose(mask, random));
+        return matcher.IsFinished;
+    }
+
+    private void Follow(BenchGrammar bench, CompiledGrammar grammar, int[] text)
+    {
+        GrammarMatcher matcher = new(grammar);
+        foreach (int token in text) Step(bench, matcher, _ => token);
+        if (!matcher.IsFinished) Step(bench, matcher, static _ => TurnEnd);
+    }
+
+    private void Step(BenchGrammar bench, GrammarMatcher matcher, Func<ulong[], int> choose)
+    {
+        long before = Stopwatch.GetTimestamp();
+        ulong[] mask = matcher.Allowed!;
+        double maskUs = Stopwatch.GetElapsedTime(before).TotalMicroseconds;
+        int token = choose(mask);
+        if (!TokenMask.Has(mask, token)) throw new InvalidOperationException($"{bench.Name}: token {token} of a text is not in the mask.");
+        before = Stopwatch.GetTimestamp();
+        if (!matcher.TryPush(token)) throw new InvalidOperationException($"{bench.Name}: token {token} is in the mask, but was not taken.");
+        _times.Add(maskUs + Stopwatch.GetElapsedTime(before).TotalMicroseconds);
+    }
+
+    private double[] Times()
+    {
+        _times.Sort();
+        double[] times = [.. _times];
+        _times.Clear();
+        return times;
     }
 
     private int Choose(ulong[] mask, Random random)
     {
-        if (random.Next(6) == 0)
-        {
-            int start = random.Next(_closing.Length);
-            for (int i = 0; i < _closing.Length; i++)
-            {
-                int id = _closing[(start + i) % _closing.Length];
-                if (IsAllowed(mask, id)) return id;
-            }
-        }
+        if (random.Next(6) == 0 && (OneOf(_closing, mask, random) ?? OneOf(_punctuation, mask, random)) is { } closing) return closing;
         for (int tries = 0; tries < 64; tries++)
         {
             int id = random.Next(trie.VocabularySize);
-            if (IsAllowed(mask, id)) return id;
+            if (TokenMask.Has(mask, id)) return id;
         }
         // Few are allowed: any of them alike.
         int allowed = 0, chosen = -1;
         for (int id = 0; id < trie.VocabularySize; id++)
-            if (IsAllowed(mask, id) && random.Next(++allowed) == 0) chosen = id;
+            if (TokenMask.Has(mask, id) && random.Next(++allowed) == 0) chosen = id;
         return chosen;
     }
 
-    private static bool IsAllowed(ulong[] mask, int id) => (mask[id >> 6] >> id & 1) != 0;
+    private static int? OneOf(int[] tokens, ulong[] mask, Random random)
+    {
+        int start = random.Next(tokens.Length);
+        for (int i = 0; i < tokens.Length; i++)
+        {
+            int id = tokens[(start + i) % tokens.Length];
+            if (TokenMask.Has(mask, id)) return id;
+        }
+        return null;
+    }
+
+    /// <summary>Tokens of so many bytes at most with one of these characters.</summary>
+    private static IEnumerable<int> Short(GrammarVocabulary vocabulary, int length, string characters)
+    {
+        for (int id = 0; id < vocabulary.Tokenizer.VocabularySize; id++)
+        {
+            if (vocabulary.Tokenizer.IsSpecial(id)) continue;
+            byte[] bytes = vocabulary.Tokenizer.TokenBytes(id).ToArray();
+            if (bytes.Length > 0 && bytes.Length <= length && bytes.Any(b => characters.Contains((char)b))) yield return id;
+        }
+    }
 }

@@ -21,6 +21,8 @@ internal sealed class GrammarVocabulary
 
     private readonly Random _random = new(1);
     private readonly HashSet<string> _taken = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, int> _ids = new(StringComparer.Ordinal);
+    private readonly List<string> _controls = [];
 
     private GrammarVocabulary(int size)
     {
@@ -35,6 +37,11 @@ internal sealed class GrammarVocabulary
             else _taken.Add(pieces[id]);
         }
         foreach (int id in free) pieces[id] = NextPiece();
+        for (int id = 0; id < size; id++)
+        {
+            if (frame.Types[id] == RandomVocabulary.Control) _controls.Add(pieces[id]);
+            if (frame.Types[id] is RandomVocabulary.Normal or RandomVocabulary.Control) _ids.TryAdd(pieces[id].Replace('▁', ' '), id);
+        }
         Tokenizer = Tokenizer.FromGguf(new GgufVocabulary("gemma4", pieces, [.. frame.Types], [.. frame.Merges], 2, 1, 3, 0, 4, 106, true));
     }
 
@@ -42,6 +49,41 @@ internal sealed class GrammarVocabulary
     public static GrammarVocabulary Full() => new(Model.PublishedSize.Vocabulary);
 
     public Tokenizer Tokenizer { get; }
+
+    /// <summary>A text in the longest tokens that there are from left to right; control tokens by their names.</summary>
+    public int[] Split(string text)
+    {
+        const int longest = 48, firstByte = 238;
+        List<int> tokens = [];
+        for (int at = 0; at < text.Length;)
+        {
+            int length = Math.Min(longest, BeforeControl(text, at)), id = 0;
+            while (length > 0 && !_ids.TryGetValue(text.Substring(at, length), out id)) length--;
+            if (length > 0)
+            {
+                tokens.Add(id);
+                at += length;
+                continue;
+            }
+            int units = char.IsHighSurrogate(text[at]) ? 2 : 1;
+            foreach (byte value in Encoding.UTF8.GetBytes(text.Substring(at, units))) tokens.Add(firstByte + value);
+            at += units;
+        }
+        return [.. tokens];
+    }
+
+    /// <summary>Characters up to the next control token, or of the one that is there.</summary>
+    private int BeforeControl(string text, int start)
+    {
+        int length = text.Length - start;
+        foreach (string control in _controls)
+        {
+            int at = text.IndexOf(control, start, StringComparison.Ordinal);
+            if (at == start) return control.Length;
+            if (at > start) length = Math.Min(length, at - start);
+        }
+        return length;
+    }
 
     private string NextPiece()
     {

@@ -35,28 +35,21 @@ internal static class BenchGrammarCommand
             $"{trie.VocabularySize} tokens, sorted in {trieMs:0} ms. {answers} answers of at most {tokens} tokens each; µs are of mask and push together."));
 
         GrammarBench bench = new(vocabulary, trie, answers, tokens);
-        List<GrammarResult> results = [.. BenchGrammars.All().Select(g => bench.Measure(g.Name, g.Node))];
-        TextTable table = new("grammar", "compile ms", "first µs", "median µs", "p90 µs", "p99 µs", "max µs", "fresh median", "fresh p99", "tokens", "finished", "states", "MB");
+        TextTable table = new("grammar", "compile ms", "random median", "p99", "max", "fresh median", "p99", "max", "texts median", "p99", "max", "tokens", "finished", "states", "MB");
         JsonArray list = [];
-        foreach (GrammarResult r in results)
+        foreach (BenchGrammar grammar in BenchGrammars.All(vocabulary.Tokenizer.Special, GrammarBench.TurnEnd))
         {
-            double At(double share) => Figures.Quantile(r.TokenUs, share);
-            double Fresh(double share) => Figures.Quantile(r.FreshUs, share);
-            table.Add(r.Name, BenchOutput.Short(r.CompileMs), BenchOutput.Short(r.FirstUs), BenchOutput.Short(At(0.5)), BenchOutput.Short(At(0.9)),
-                BenchOutput.Short(At(0.99)), BenchOutput.Short(At(1)), BenchOutput.Short(Fresh(0.5)), BenchOutput.Short(Fresh(0.99)), r.TokenUs.Length.ToString(CultureInfo.InvariantCulture),
-                string.Create(CultureInfo.InvariantCulture, $"{r.Finished * 100:0} %"), r.States.ToString(CultureInfo.InvariantCulture), BenchOutput.Short(r.CachedBytes / 1e6));
+            GrammarResult r = bench.Measure(grammar);
+            table.Add([r.Name, BenchOutput.Short(r.CompileMs), .. Shown(r.RandomUs), .. Shown(r.FreshUs), .. Shown(r.TextUs),
+                r.RandomUs.Length.ToString(CultureInfo.InvariantCulture), string.Create(CultureInfo.InvariantCulture, $"{r.Finished * 100:0} %"),
+                r.States.ToString(CultureInfo.InvariantCulture), BenchOutput.Short(r.CachedBytes / 1e6)]);
             list.Add(new JsonObject
             {
                 ["grammar"] = r.Name,
                 ["compile_ms"] = BenchOutput.Number(r.CompileMs),
-                ["first_us"] = BenchOutput.Number(r.FirstUs),
-                ["median_us"] = BenchOutput.Number(At(0.5)),
-                ["p90_us"] = BenchOutput.Number(At(0.9)),
-                ["p99_us"] = BenchOutput.Number(At(0.99)),
-                ["max_us"] = BenchOutput.Number(At(1)),
-                ["fresh_median_us"] = BenchOutput.Number(Fresh(0.5)),
-                ["fresh_p99_us"] = BenchOutput.Number(Fresh(0.99)),
-                ["tokens"] = r.TokenUs.Length,
+                ["random_us"] = Quantiles(r.RandomUs),
+                ["fresh_us"] = Quantiles(r.FreshUs),
+                ["texts_us"] = Quantiles(r.TextUs),
                 ["finished"] = BenchOutput.Number(r.Finished),
                 ["states"] = r.States,
                 ["cached_bytes"] = r.CachedBytes,
@@ -66,4 +59,15 @@ internal static class BenchGrammarCommand
         BenchOutput.Write(json, new JsonObject { ["vocabulary"] = trie.VocabularySize, ["sort_ms"] = BenchOutput.Number(trieMs), ["grammars"] = list });
         return 0;
     }
+
+    private static string[] Shown(double[] us) => [BenchOutput.Short(Figures.Quantile(us, 0.5)), BenchOutput.Short(Figures.Quantile(us, 0.99)), BenchOutput.Short(Figures.Quantile(us, 1))];
+
+    private static JsonObject Quantiles(double[] us) => new()
+    {
+        ["tokens"] = us.Length,
+        ["median"] = BenchOutput.Number(Figures.Quantile(us, 0.5)),
+        ["p90"] = BenchOutput.Number(Figures.Quantile(us, 0.9)),
+        ["p99"] = BenchOutput.Number(Figures.Quantile(us, 0.99)),
+        ["max"] = BenchOutput.Number(Figures.Quantile(us, 1)),
+    };
 }

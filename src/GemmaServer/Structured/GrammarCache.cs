@@ -9,10 +9,7 @@ namespace GemmaServer;
 /// The compiled grammars that requests asked for last. A grammar is made once however many requests want it at the same time, never on
 /// the engine's thread, within <see cref="GrammarLimits"/>.
 /// </summary>
-/// <param name="tokenizer">What tokens spell; read when the first grammar is wanted.</param>
-/// <param name="vocabularySize">Token ids are below it.</param>
-/// <param name="gate">Held while compiling: work for a core, of which the engine has need too.</param>
-internal sealed class GrammarCache(Tokenizer tokenizer, int vocabularySize, SemaphoreSlim gate)
+internal sealed class GrammarCache
 {
     /// <summary>Grammars kept at most.</summary>
     public const int MaxCount = 128;
@@ -20,11 +17,26 @@ internal sealed class GrammarCache(Tokenizer tokenizer, int vocabularySize, Sema
     /// <summary>Bytes that masks and states of all of them may take, about; the one used last stays in any case.</summary>
     public const long MaxBytes = 512L << 20;
 
-    private readonly Lazy<TokenTrie> _vocabulary = new(() => new TokenTrie(tokenizer, vocabularySize));
+    private readonly SemaphoreSlim _gate;
+    private readonly Task<TokenTrie> _vocabulary;
     private readonly Lock _lock = new();
     private readonly Dictionary<string, LinkedListNode<Entry>> _byKey = new(StringComparer.Ordinal);
     private readonly LinkedList<Entry> _recent = [];       // latest use first
     private long _hits, _misses, _ticks;
+
+    /// <summary>Begins to sort the vocabulary, so that the first request that needs a grammar need not wait for it.</summary>
+    /// <param name="tokenizer">What tokens spell.</param>
+    /// <param name="vocabularySize">Token ids are below it.</param>
+    /// <param name="gate">Held while compiling: work for a core, of which the engine has need too.</param>
+    public GrammarCache(Tokenizer tokenizer, int vocabularySize, SemaphoreSlim gate)
+    {
+        _gate = gate;
+        _vocabulary = Task.Run(() => new TokenTrie(tokenizer, vocabularySize));
+        WarmUp = Task.Run(WarmUpAsync);
+    }
+
+    /// <summary>Ends when the vocabulary is sorted and the characters of JSON are known to it.</summary>
+    public Task WarmUp { get; }
 
     /// <summary>Requests whose grammar was there, or on its way.</summary>
     public long Hits => Volatile.Read(ref _hits);
@@ -75,13 +87,27 @@ internal sealed class GrammarCache(Tokenizer tokenizer, int vocabularySize, Sema
         return task.WaitAsync(cancellation);
     }
 
+    /// <summary>What most formats have in common is sought out before one is asked for: the tokens that strings are made of.</summary>
+    private async Task WarmUpAsync()
+    {
+        TokenTrie vocabulary = await _vocabulary;
+        try
+        {
+            _ = new GrammarMatcher(CompiledGrammar.Compile(JsonSchemaGrammar.AnyObject(AnswerFormatReader.SchemaOptions()), vocabulary)).Allowed;
+        }
+        catch (GrammarException)
+        {
+            // A vocabulary that cannot spell JSON: requests for it are told so.
+        }
+    }
+
     private async Task<CompiledGrammar> CompileAsync(string key, GrammarNode root)
     {
-        await gate.WaitAsync();
+        await _gate.WaitAsync();
         long start = Stopwatch.GetTimestamp();
         try
         {
-            return CompiledGrammar.Compile(root, _vocabulary.Value);
+            return CompiledGrammar.Compile(root, await _vocabulary);
         }
         catch
         {
@@ -94,7 +120,7 @@ internal sealed class GrammarCache(Tokenizer tokenizer, int vocabularySize, Sema
         finally
         {
             Interlocked.Add(ref _ticks, Stopwatch.GetTimestamp() - start);
-            gate.Release();
+            _gate.Release();
         }
     }
 

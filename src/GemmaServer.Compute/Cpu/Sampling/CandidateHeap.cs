@@ -18,27 +18,34 @@ internal sealed class CandidateHeap
         n = Math.Min(n, logits.Length);
         if (_items.Length < n) _items = new (float, int)[Math.Max(n, _items.Length * 2)];
         _count = 0;
-        int i = 0;
-        for (; i < logits.Length && _count < n; i++)
-            if (logits[i] > float.NegativeInfinity) Push((logits[i], i));
-        if (_count == n) Scan(logits, i);
+        Scan(logits, n);
         _items.AsSpan(0, _count).Sort(static (a, b) => a.Logit == b.Logit ? a.Token.CompareTo(b.Token) : b.Logit.CompareTo(a.Logit));
     }
 
     private static bool Worse((float Logit, int Token) a, (float Logit, int Token) b) =>
         a.Logit < b.Logit || (a.Logit == b.Logit && a.Token > b.Token);
 
-    private void Scan(ReadOnlySpan<float> logits, int i)
+    private void Scan(ReadOnlySpan<float> logits, int n)
     {
-        // Nearly every vector of 16 holds nothing better than the worst candidate.
+        if (n == 0) return;
+        // Nearly every vector of 16 holds nothing better than the worst candidate, or nothing but −∞ under a mask.
+        int i = 0;
         for (; i + 16 <= logits.Length; i += 16)
         {
-            if (!Vector512.GreaterThanAny(Vector512.Create(logits.Slice(i, 16)), Vector512.Create(_items[0].Logit))) continue;
-            for (int t = i; t < i + 16; t++)
-                if (logits[t] > _items[0].Logit) ReplaceRoot((logits[t], t));
+            if (!Vector512.GreaterThanAny(Vector512.Create(logits.Slice(i, 16)), Vector512.Create(Least(n)))) continue;
+            for (int t = i; t < i + 16; t++) Offer(logits[t], t, n);
         }
-        for (; i < logits.Length; i++)
-            if (logits[i] > _items[0].Logit) ReplaceRoot((logits[i], i));
+        for (; i < logits.Length; i++) Offer(logits[i], i, n);
+    }
+
+    /// <summary>What a candidate has to be above.</summary>
+    private float Least(int n) => _count < n ? float.NegativeInfinity : _items[0].Logit;
+
+    private void Offer(float logit, int token, int n)
+    {
+        if (!(logit > Least(n))) return;
+        if (_count < n) Push((logit, token));
+        else ReplaceRoot((logit, token));
     }
 
     private void Push((float, int) item)

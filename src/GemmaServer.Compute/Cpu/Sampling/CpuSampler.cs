@@ -113,6 +113,7 @@ internal sealed class CpuSampler
     {
         bool mayNotEnd = slot.Generated < p.MinTokens;
         int left = p.BannedTokens.Count + (mayNotEnd ? p.EndTokens.Count : 0);
+        if (left == 0) return true;
         for (int word = 0; word < allowed.Length; word++)
         {
             for (ulong bits = allowed[word]; bits != 0; bits &= bits - 1)
@@ -139,9 +140,21 @@ internal sealed class CpuSampler
             if (bits == ulong.MaxValue) continue;
             Span<float> part = logits.Slice(word * 64, Math.Min(64, logits.Length - word * 64));
             if (bits == 0) part.Fill(float.NegativeInfinity);
+            else if (part.Length == 64) Mask64(part, bits);
             else
                 for (int i = 0; i < part.Length; i++)
                     if ((bits >> i & 1) == 0) part[i] = float.NegativeInfinity;
+        }
+    }
+
+    private static void Mask64(Span<float> part, ulong bits)
+    {
+        Vector512<uint> lanes = Vector512.Create(1u, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768);
+        for (int i = 0; i < 64; i += 16, bits >>= 16)
+        {
+            Vector512<uint> isBarred = Vector512.Equals(Vector512.Create((uint)bits) & lanes, Vector512<uint>.Zero);
+            Vector512<float> logits = Vector512.Create<float>(part.Slice(i, 16));
+            Vector512.ConditionalSelect(isBarred.AsSingle(), Vector512.Create(float.NegativeInfinity), logits).CopyTo(part[i..]);
         }
     }
 

@@ -1,3 +1,5 @@
+using System.Runtime.Intrinsics;
+
 namespace GemmaServer.Text;
 
 /// <summary>Sets of token ids as constraints give them out: one bit for each id.</summary>
@@ -29,6 +31,14 @@ public static class TokenMask
         ulong[] left = [.. mask];
         foreach (int token in tokens) left[token / 64] &= ~(1ul << (token % 64));
         return left.AsSpan().IndexOfAnyExcept(0ul) < 0 ? null : left;
+    }
+
+    /// <summary>Adds tokens to a set that nobody else has yet.</summary>
+    internal static void Add(Span<ulong> mask, ReadOnlySpan<ulong> more)
+    {
+        int i = 0;
+        for (; i + 8 <= mask.Length; i += 8) (Vector512.Create<ulong>(mask[i..]) | Vector512.Create(more[i..])).CopyTo(mask[i..]);
+        for (; i < mask.Length; i++) mask[i] |= more[i];
     }
 
     /// <summary>What two sets have in common; null where that is nothing.</summary>

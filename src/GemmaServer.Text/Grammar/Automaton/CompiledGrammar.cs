@@ -10,8 +10,9 @@ namespace GemmaServer.Text;
 /// </remarks>
 public sealed class CompiledGrammar
 {
-    private const int MaxSlices = 6;
+    private const int MaxSlices = 4;     // so many fit into what the vocabulary keeps of them
 
+    private readonly GrammarStore _store;
     private readonly GrammarMachine _machine;
     private readonly MaskBuilder _masks;
     private readonly TokenTrie _vocabulary;
@@ -21,8 +22,9 @@ public sealed class CompiledGrammar
     {
         _vocabulary = vocabulary;
         AutomatonStates = tables.States.StateCount;
-        _machine = new GrammarMachine(tables, takesEmptyText, limits.MaxCacheBytes);
-        _masks = new MaskBuilder(_machine, vocabulary, slices, limits.MaxMaskWork);
+        _store = new GrammarStore(limits.MaxCacheBytes);
+        _machine = new GrammarMachine(tables, takesEmptyText, _store, vocabulary.MostCharacters);
+        _masks = new MaskBuilder(_machine, _store, vocabulary, slices, limits.MaxMaskWork);
     }
 
     /// <summary>Makes the automaton.</summary>
@@ -51,14 +53,14 @@ public sealed class CompiledGrammar
     {
         get
         {
-            lock (_lock) return _machine.Bytes;
+            lock (_lock) return _store.Bytes;
         }
     }
 
     internal GrammarState Start => _machine.Start;
 
     /// <summary>States found so far and not forgotten.</summary>
-    internal int FoundStates => _machine.StateCount;
+    internal int FoundStates => _store.Count;
 
     /// <summary>Where a token leads; <see cref="GrammarState.Dead"/> where it is not allowed.</summary>
     internal GrammarState Push(GrammarState state, int token)
@@ -81,7 +83,7 @@ public sealed class CompiledGrammar
         if (at == bytes.Length) return state;
         lock (_lock)
         {
-            _machine.Trim();
+            _store.Trim();
             for (; at < bytes.Length && state != GrammarState.Dead; at++) state = _machine.Next(state, bytes[at]);
             return state;
         }
@@ -90,14 +92,19 @@ public sealed class CompiledGrammar
     /// <summary>The tokens that may follow a state that is not finished.</summary>
     internal ulong[] Mask(GrammarState state)
     {
-        if (state.Mask is { } known) return known;
+        if (state.Like is { Mask: { } known } like)
+        {
+            like.IsUsed = state.IsUsed = true;
+            return known;
+        }
         lock (_lock)
         {
-            if (state.Mask is { } made) return made;
-            _machine.Trim();
-            ulong[] mask = _masks.Build(state);
-            _machine.Keep(mask.Length * sizeof(ulong));
-            return state.Mask = mask;
+            _store.Trim();
+            like = _machine.Like(state);
+            if (like.Mask is { } made) return made;
+            ulong[] mask = _masks.Build(like);
+            _store.Hold(like, mask.Length * sizeof(ulong));
+            return like.Mask = mask;
         }
     }
 

@@ -19,8 +19,11 @@ internal sealed class Frame(int id, int hash, Return[] returns)
     /// <summary>Sorted.</summary>
     public Return[] Returns => returns;
 
-    /// <summary>Another one with this hash.</summary>
-    public Frame? NextWithHash { get; init; }
+    /// <summary>Another one whose hash begins alike.</summary>
+    public Frame? NextInBucket { get; init; }
+
+    /// <summary>One that no token can tell from this one.</summary>
+    public Frame? Like { get; set; }
 
     public static int Hashed(ReadOnlySpan<Return> returns)
     {

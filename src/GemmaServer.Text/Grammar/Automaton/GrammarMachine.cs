@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+
 namespace GemmaServer.Text;
 
 /// <summary>
@@ -5,32 +7,30 @@ namespace GemmaServer.Text;
 /// states an answer really comes through.
 /// </summary>
 /// <remarks>Everything but <see cref="GrammarState.Row"/> look-ups happens under the grammar's lock.</remarks>
-internal sealed class GrammarMachine
+internal sealed partial class GrammarMachine
 {
-    /// <summary>Ways to return in one frame; beyond, some are left out: fewer texts are possible then, but each is a right one.</summary>
-    private const int MaxReturns = 256;
-
-    private const int StateBytes = 160, PlaceBytes = 16, FrameBytes = 72, ReturnBytes = 16;
-
     private readonly GrammarTables _tables;
     private readonly byte[] _classOf;
-    private readonly long _maxBytes;
-    private readonly Dictionary<int, GrammarState> _states = [];
-    private readonly Dictionary<int, Frame> _frames = [];
+    private readonly GrammarStore _store;
+    private readonly int _mostRounds;
     private readonly List<Return>?[] _entered;   // by unit: who calls it from here
     private readonly PriorityQueue<int, int> _entering = new();
     private readonly List<Place> _places = [];   // after the byte, units that ended not yet left
     private readonly HashSet<Place> _known = [];
     private readonly List<Place> _kept = [];
     private readonly List<Return> _returns = [];
-    private int _frameCount;
     private bool _isComplete;
 
-    public GrammarMachine(GrammarTables tables, bool takesEmptyText, long maxBytes)
+    /// <param name="tables">The automata.</param>
+    /// <param name="takesEmptyText">There may be no text at all.</param>
+    /// <param name="store">For what is found out.</param>
+    /// <param name="mostRounds">Of a repetition that one token can complete.</param>
+    public GrammarMachine(GrammarTables tables, bool takesEmptyText, GrammarStore store, int mostRounds)
     {
         _tables = tables;
         _classOf = tables.Classes.Of;
-        _maxBytes = maxBytes;
+        _store = store;
+        _mostRounds = mostRounds;
         _entered = new List<Return>?[tables.UnitStart.Length];
         Return end = new(-1, 0, null);
         Enter(0, end);
@@ -40,29 +40,11 @@ internal sealed class GrammarMachine
     /// <summary>Before any text.</summary>
     public GrammarState Start { get; }
 
-    /// <summary>About what states and masks take.</summary>
-    public long Bytes { get; private set; }
+    /// <summary>Bytes that it does not tell apart.</summary>
+    public ByteClasses Classes => _tables.Classes;
 
     /// <summary>Elementary steps so far.</summary>
     public long Work { get; private set; }
-
-    public int StateCount { get; private set; }
-
-    /// <summary>Counts memory that a state came to hold.</summary>
-    public void Keep(long bytes) => Bytes += bytes;
-
-    /// <summary>Forgets everything found out if it has grown too large. States in use stay and find out anew.</summary>
-    public void Trim()
-    {
-        if (Bytes <= _maxBytes) return;
-        foreach (GrammarState first in _states.Values)
-            for (GrammarState? state = first; state is not null; state = state.NextWithHash) state.Forget();
-        Start.Forget();
-        _states.Clear();
-        _frames.Clear();
-        Bytes = 0;
-        StateCount = 0;
-    }
 
     /// <summary>Where a byte leads, if that was found out before.</summary>
     public GrammarState? Known(GrammarState state, byte value) => state.Row?[_classOf[value]];
@@ -85,7 +67,7 @@ internal sealed class GrammarMachine
                     if (edge.Symbol == token) Reach(new(edge.Target, place.Frame));
             all.Add((token, Settle(isComplete: false)));
         }
-        Bytes += 16 * all.Count;
+        _store.Hold(state, 48 + 16 * all.Count);
         return state.Specials = [.. all];
     }
 
@@ -113,7 +95,7 @@ internal sealed class GrammarMachine
         if (row is null)
         {
             row = new GrammarState?[_tables.Classes.Count];
-            Bytes += 24 + 8 * row.Length;
+            _store.Hold(state, 24 + 8 * row.Length);
             state.Row = row;
         }
         for (int b = first; b <= last; b++) row[_classOf[b]] = next;
@@ -205,63 +187,11 @@ internal sealed class GrammarMachine
         returns.Add(way);
     }
 
-    private Frame Merged(int start, int end)
-    {
-        _returns.Clear();
-        for (int i = start; i < end; i++) _returns.AddRange(_places[i].Frame.Returns);
-        return FrameOf(_returns);
-    }
-
-    private Frame FrameOf(List<Return> returns)
-    {
-        Span<Return> span = System.Runtime.InteropServices.CollectionsMarshal.AsSpan(returns);
-        if (span.Length > 1) span = Unique(span);
-        Work += span.Length;
-        int hash = Frame.Hashed(span);
-        _frames.TryGetValue(hash, out Frame? first);
-        for (Frame? frame = first; frame is not null; frame = frame.NextWithHash)
-            if (frame.Returns.AsSpan().SequenceEqual(span)) return frame;
-        Frame made = new(_frameCount++, hash, span.ToArray()) { NextWithHash = first };
-        _frames[hash] = made;
-        Bytes += FrameBytes + ReturnBytes * span.Length;
-        return made;
-    }
-
-    private static Span<Return> Unique(Span<Return> returns)
-    {
-        returns.Sort(static (a, b) =>
-            a.Call != b.Call ? a.Call.CompareTo(b.Call)
-            : a.Count != b.Count ? a.Count.CompareTo(b.Count)
-            : (a.Caller?.Id ?? -1).CompareTo(b.Caller?.Id ?? -1));
-        int count = 1;
-        for (int i = 1; i < returns.Length; i++)
-            if (returns[i] != returns[count - 1]) returns[count++] = returns[i];
-        return returns[..Math.Min(count, MaxReturns)];
-    }
-
     private GrammarState StateOf()
     {
         _kept.Sort(static (a, b) => a.State.CompareTo(b.State));
-        Span<Place> places = System.Runtime.InteropServices.CollectionsMarshal.AsSpan(_kept);
-        Work += places.Length;
-        HashCode hashing = new();
-        hashing.Add(_isComplete);
-        foreach (Place place in places)
-        {
-            hashing.Add(place.State);
-            hashing.Add(place.Frame.Id);
-        }
-        int hash = hashing.ToHashCode();
-        _states.TryGetValue(hash, out GrammarState? first);
-        GrammarState? state = first;
-        while (state is not null && !(state.IsComplete == _isComplete && state.Places.AsSpan().SequenceEqual(places))) state = state.NextWithHash;
-        if (state is null)
-        {
-            state = new GrammarState(hash, places.ToArray(), _isComplete) { NextWithHash = first };
-            _states[hash] = state;
-            Bytes += StateBytes + PlaceBytes * places.Length;
-            StateCount++;
-        }
+        Work += _kept.Count;
+        GrammarState state = _store.StateOf(CollectionsMarshal.AsSpan(_kept), _isComplete);
         _kept.Clear();
         return state;
     }

@@ -23,8 +23,17 @@ internal sealed class GrammarState(int hash, Place[] places, bool isComplete)
 
     public bool IsFinished => isComplete && places.Length == 0;
 
-    /// <summary>Another one with this hash.</summary>
-    public GrammarState? NextWithHash { get; init; }
+    /// <summary>Another one whose hash begins alike.</summary>
+    public GrammarState? NextInBucket { get; init; }
+
+    /// <summary>A state with the same mask, which has it for all that are like it; null until it was looked for.</summary>
+    public GrammarState? Like { get; set; }
+
+    /// <summary>About what the following take.</summary>
+    public long HeldBytes { get; set; }
+
+    /// <summary>An answer came by since it was last asked.</summary>
+    public bool IsUsed { get; set; }
 
     /// <summary>By class of bytes; null where it was not looked at yet.</summary>
     public GrammarState?[]? Row { get; set; }
@@ -40,6 +49,8 @@ internal sealed class GrammarState(int hash, Place[] places, bool isComplete)
 
     public void Forget()
     {
+        HeldBytes = 0;
+        Like = null;
         Row = null;
         Specials = null;
         Characters = null;

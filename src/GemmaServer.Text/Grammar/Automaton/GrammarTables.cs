@@ -156,10 +156,14 @@ internal sealed class ByteClasses
             Of[value] = (byte)current;
         }
         Count = current + 1;
+        for (int value = 255; value >= 0; value--) Last[value] = value < 255 && Of[value + 1] == Of[value] ? Last[value + 1] : (byte)value;
     }
 
     /// <summary>By byte.</summary>
     public byte[] Of { get; } = new byte[256];
+
+    /// <summary>By byte, the last one of its class; a class has no gaps.</summary>
+    public byte[] Last { get; } = new byte[256];
 
     /// <summary>Bytes that some text of the grammar has.</summary>
     public bool[] IsUsed { get; } = new bool[256];

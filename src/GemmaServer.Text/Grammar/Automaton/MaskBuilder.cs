@@ -3,9 +3,10 @@ namespace GemmaServer.Text;
 /// <summary>Works out which tokens may follow a state, by walking the tree of tokens and the grammar together.</summary>
 /// <remarks>
 /// Free text is what would be slow: nearly the whole tree is alive. So the tokens that are made of one set of characters are taken
-/// as one prepared mask where the grammar takes any run of these characters up to some length, and only the others are walked.
+/// as one prepared mask where the grammar takes any run of these characters up to some length, and only the others are walked. Words
+/// come with a blank before them as often as without, so a blank before such a run is taken along.
 /// </remarks>
-internal sealed class MaskBuilder(GrammarMachine machine, TokenTrie trie, TokenSlice[] slices, int maxWork)
+internal sealed class MaskBuilder(GrammarMachine machine, GrammarStore store, TokenTrie trie, TokenSlice[] slices, int maxWork)
 {
     private const int MaxFrontier = 8;       // states that a run of characters may be in
     private const int MaxCharacterSteps = 4_000;
@@ -18,17 +19,24 @@ internal sealed class MaskBuilder(GrammarMachine machine, TokenTrie trie, TokenS
     /// <summary>One bit for each token that may come next.</summary>
     public ulong[] Build(GrammarState state)
     {
-        ulong[] mask = new ulong[trie.MaskLength];
+        GrammarState afterBlank = machine.Next(state, (byte)' ');
         TokenSlice? best = null;
-        int bestRun = 0, bestCount = 0;
+        int bestRun = 0, bestSpacedRun = 0, bestCount = 0;
         for (int i = 0; i < slices.Length; i++)
         {
+            TokenSlice slice = slices[i];
             int run = Run(state, i);
-            if (run <= 0 || slices[i].Counts[Math.Min(run, slices[i].Longest)] <= bestCount) continue;
-            (best, bestRun, bestCount) = (slices[i], run, slices[i].Counts[Math.Min(run, slices[i].Longest)]);
+            if (run < 0) continue;
+            int spacedRun = slice.Spaced is null || afterBlank == GrammarState.Dead ? 0 : Run(afterBlank, i);
+            int count = slice.Plain.CountUpTo(run) + (slice.Spaced?.CountUpTo(spacedRun) ?? 0);
+            if (count > bestCount) (best, bestRun, bestSpacedRun, bestCount) = (slice, run, spacedRun, count);
         }
-        best?.UpTo(bestRun).CopyTo(mask);
-        if (!Walk(state, best?.Rest ?? trie.All, mask)) AllowSingleBytes(state, mask);
+        ulong[] mask = best is null ? new ulong[trie.MaskLength] : GC.AllocateUninitializedArray<ulong>(trie.MaskLength);
+        best?.Plain.UpTo(bestRun).CopyTo(mask);
+        if (bestSpacedRun > 0) TokenMask.Add(mask, best!.Spaced!.UpTo(bestSpacedRun));
+        bool isWhole = bestSpacedRun >= 0 || Walk(state, best!.SpacedTree, mask);
+        isWhole &= Walk(state, best?.Rest ?? trie.All, mask);
+        if (!isWhole) AllowSingleBytes(state, mask);
         foreach ((int token, _) in machine.Specials(state)) mask[token >> 6] |= 1UL << token;
         return mask;
     }
@@ -114,7 +122,7 @@ internal sealed class MaskBuilder(GrammarMachine machine, TokenTrie trie, TokenS
     {
         CharacterStep?[] steps = state.Characters ??= new CharacterStep?[slices.Length];
         if (steps[slice] is { } known) return known;
-        machine.Keep(120);
+        store.Hold(state, 120);
         return steps[slice] = Follow(state, slices[slice].Characters);
     }
 
@@ -122,30 +130,30 @@ internal sealed class MaskBuilder(GrammarMachine machine, TokenTrie trie, TokenS
     {
         List<GrammarState> reached = [];
         bool all = true;
+        byte[] lastAlike = machine.Classes.Last;
         _seen.Clear();
         _open.Clear();
         _open.Push((start, 0));
         while (_open.TryPop(out (GrammarState State, int At) item))
         {
-            GrammarState? last = null;
-            int lastAt = -1;
-            for (int value = 0; value < 256; value++)
+            foreach (ByteRange range in characters.RangesOf(item.At))
             {
-                int at = characters.Next(item.At, (byte)value);
-                if (at < 0) continue;
-                GrammarState next = machine.Next(item.State, (byte)value);
-                if (next == last && at == lastAt) continue;
-                (last, lastAt) = (next, at);
-                if (next == GrammarState.Dead) all = false;
-                else if (at == 0)
+                for (int value = range.First; value <= range.Last; value = lastAlike[value] + 1)
                 {
-                    if (!reached.Contains(next)) reached.Add(next);
-                    if (reached.Count > MaxFrontier) return CharacterStep.Unknown;
+                    GrammarState next = machine.Next(item.State, (byte)value);
+                    if (next == GrammarState.Dead) all = false;
+                    else if (range.Target > 0) Follow(next, range.Target);
+                    else if (!reached.Contains(next)) reached.Add(next);
+                    // Some may come and some may not, or they lead too far apart: the slice says nothing then.
+                    if ((!all && reached.Count > 0) || reached.Count > MaxFrontier || _seen.Count > MaxCharacterSteps) return CharacterStep.Unknown;
                 }
-                else if (_seen.Add((next, at))) _open.Push((next, at));
             }
-            if (_seen.Count > MaxCharacterSteps) return CharacterStep.Unknown;
         }
         return new CharacterStep([.. reached], all);
+
+        void Follow(GrammarState state, int at)
+        {
+            if (_seen.Add((state, at))) _open.Push((state, at));
+        }
     }
 }

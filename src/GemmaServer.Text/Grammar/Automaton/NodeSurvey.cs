@@ -130,7 +130,7 @@ internal sealed class NodeSurvey
         _budget.Spend(chars.Ranges.Count + pieces.Count);
         info.Utf8 = [.. pieces];
         info.Size = pieces.Count;
-        const int large = 20;   // letters, but not digits
+        const int large = 26;   // letters, but not digits of any kind
         if (CodePointSet.Count(ranges) >= large) LargeClasses.Add(ranges);
     }
 

@@ -1,62 +1,55 @@
 namespace GemmaServer.Text;
 
 /// <summary>
-/// The tokens that are made of certain characters alone, by length, and the tree of all others: in free text nearly every token
-/// is allowed, and looking at each would take milliseconds.
+/// The tokens that are made of certain characters alone, or of a blank before them, by length, and the tree of all others: in free
+/// text nearly every token is allowed, and looking at each would take milliseconds.
 /// </summary>
 internal sealed class TokenSlice
 {
     /// <summary>Longest tokens in a slice, in characters; the few longer ones stay in the tree.</summary>
     public const int MaxLength = 32;
 
-    private readonly ulong[][] _upTo;   // [characters] → tokens of at most so many
+    private const byte Blank = (byte)' ';
 
     public TokenSlice(CodePointRange[] ranges, TokenTrie trie, byte[][] bytes)
     {
         Characters = new CharacterAutomaton(ranges);
-        int[] lengths = Lengths(trie, Characters);
-        List<int> rest = [];
-        int longest = 0;
-        for (int i = 0; i < lengths.Length; i++)
+        int[] plain = Lengths(trie, Characters, afterBlank: false);
+        bool hasBlank = Characters.Next(0, Blank) >= 0;
+        int[] spaced = hasBlank ? plain : Lengths(trie, Characters, afterBlank: true);
+        List<int> rest = [], behindBlank = [];
+        for (int i = 0; i < plain.Length; i++)
         {
-            if (lengths[i] < 0) rest.Add(trie.Sorted[i]);
-            longest = Math.Max(longest, lengths[i]);
+            if (plain[i] < 0 && spaced[i] < 0) rest.Add(trie.Sorted[i]);
+            if (!hasBlank && spaced[i] >= 0) behindBlank.Add(trie.Sorted[i]);
         }
         Rest = new TrieNodes([.. rest], bytes);
-        _upTo = new ulong[longest + 1][];
-        Counts = new int[longest + 1];
-        for (int length = 0; length <= longest; length++)
-        {
-            _upTo[length] = length == 0 ? new ulong[trie.MaskLength] : [.. _upTo[length - 1]];
-            Counts[length] = length == 0 ? 0 : Counts[length - 1];
-            for (int i = 0; i < lengths.Length; i++)
-            {
-                if (lengths[i] != length) continue;
-                int id = trie.Sorted[i];
-                _upTo[length][id >> 6] |= 1UL << id;
-                Counts[length]++;
-            }
-        }
+        SpacedTree = new TrieNodes([.. behindBlank], bytes);
+        Plain = new TokenRuns(plain, trie);
+        Spaced = hasBlank ? null : new TokenRuns(spaced, trie);
     }
 
     public CharacterAutomaton Characters { get; }
 
-    /// <summary>All tokens that are not in the slice.</summary>
+    /// <summary>The tokens of these characters.</summary>
+    public TokenRuns Plain { get; }
+
+    /// <summary>The tokens of a blank and these characters, of which their lengths speak; null where a blank is one of them.</summary>
+    public TokenRuns? Spaced { get; }
+
+    /// <summary>The same as a tree.</summary>
+    public TrieNodes SpacedTree { get; }
+
+    /// <summary>All tokens that are in neither.</summary>
     public TrieNodes Rest { get; }
 
-    /// <summary>Characters of the longest token.</summary>
-    public int Longest => _upTo.Length - 1;
+    /// <summary>Characters of the longest run.</summary>
+    public int Longest => Math.Max(Plain.Longest, Spaced?.Longest ?? 0);
 
-    /// <summary>Number of tokens of at most so many characters.</summary>
-    public int[] Counts { get; }
-
-    public long ByteSize => Rest.ByteSize + (long)_upTo.Length * _upTo[0].Length * sizeof(ulong);
-
-    /// <summary>The tokens of at most so many characters.</summary>
-    public ReadOnlySpan<ulong> UpTo(int characters) => _upTo[Math.Min(characters, Longest)];
+    public long ByteSize => Rest.ByteSize + SpacedTree.ByteSize + Plain.ByteSize + (Spaced?.ByteSize ?? 0);
 
     /// <summary>Characters of each sorted token; -1 where it has others or too many, or ends within one.</summary>
-    private static int[] Lengths(TokenTrie trie, CharacterAutomaton characters)
+    private static int[] Lengths(TokenTrie trie, CharacterAutomaton characters, bool afterBlank)
     {
         int[] lengths = new int[trie.Sorted.Length];
         Array.Fill(lengths, -1);
@@ -65,8 +58,9 @@ internal sealed class TokenSlice
         for (int i = 0; i < nodes.Length - 1;)
         {
             TrieNode node = nodes[i];
-            int state = characters.Next(states[node.Depth - 1], node.Byte);
-            int count = counts[node.Depth - 1] + (state == 0 ? 1 : 0);
+            bool isLead = afterBlank && node.Depth == 1;
+            int state = isLead ? (node.Byte == Blank ? 0 : -1) : characters.Next(states[node.Depth - 1], node.Byte);
+            int count = isLead ? 0 : counts[node.Depth - 1] + (state == 0 ? 1 : 0);
             if (state < 0 || count > MaxLength)
             {
                 i = node.Skip;
@@ -74,69 +68,50 @@ internal sealed class TokenSlice
             }
             states[node.Depth] = state;
             counts[node.Depth] = count;
-            if (state == 0) lengths.AsSpan(node.FirstToken..nodes[i + 1].FirstToken).Fill(count);
+            if (state == 0 && count > 0) lengths.AsSpan(node.FirstToken..nodes[i + 1].FirstToken).Fill(count);
             i++;
         }
         return lengths;
     }
 }
 
-/// <summary>Reads characters of a set in UTF-8; state 0 is between two of them.</summary>
-internal sealed class CharacterAutomaton
+/// <summary>Sets of tokens by their length in characters.</summary>
+internal sealed class TokenRuns
 {
-    private readonly List<short[]> _next = [];
+    private readonly ulong[][] _upTo;   // [characters] → tokens of at most so many
+    private readonly int[] _counts;
 
-    /// <param name="ranges">Normalized.</param>
-    public CharacterAutomaton(CodePointRange[] ranges)
+    /// <param name="lengths">Of each sorted token; -1 where it is not in.</param>
+    /// <param name="trie">The vocabulary.</param>
+    public TokenRuns(int[] lengths, TokenTrie trie)
     {
-        Ranges = ranges;
-        AddState();
-        List<Utf8Range> pieces = [];
-        Utf8Ranges.Split(ranges, pieces);
-        // Pieces are in order, so those with a common lead follow one another, and a range is either new or the one before.
-        Dictionary<int, int> tails = [];   // by length: any continuation bytes, so many
-        foreach (Utf8Range piece in pieces) Place(piece, tails);
-    }
-
-    public CodePointRange[] Ranges { get; }
-
-    public int StateCount => _next.Count;
-
-    /// <summary>The state behind a byte; -1 where no character of the set goes on so.</summary>
-    public int Next(int state, byte value) => _next[state][value];
-
-    private void Place(Utf8Range piece, Dictionary<int, int> tails)
-    {
-        int state = 0;
-        for (int at = 0; at < piece.Length; at++)
+        int longest = 0;
+        foreach (int length in lengths) longest = Math.Max(longest, length);
+        _upTo = new ulong[longest + 1][];
+        _counts = new int[longest + 1];
+        for (int length = 0; length <= longest; length++) _upTo[length] = new ulong[trie.MaskLength];
+        for (int i = 0; i < lengths.Length; i++)
         {
-            bool isLast = at == piece.Length - 1;
-            int existing = _next[state][piece.Low(at)];
-            bool whole = true;   // what follows is any continuation, whichever piece it is
-            for (int rest = at + 1; rest < piece.Length; rest++) whole &= piece.Low(rest) == 0x80 && piece.High(rest) == 0xBF;
-            int target = isLast ? 0 : existing >= 0 && !whole ? existing : whole ? Tail(piece.Length - 1 - at, tails) : AddState();
-            for (int value = piece.Low(at); value <= piece.High(at); value++) _next[state][value] = (short)target;
-            if (whole) return;
-            state = target;
+            if (lengths[i] < 0) continue;
+            int id = trie.Sorted[i];
+            _upTo[lengths[i]][id >> 6] |= 1UL << id;
+            _counts[lengths[i]]++;
+        }
+        for (int length = 1; length <= longest; length++)
+        {
+            TokenMask.Add(_upTo[length], _upTo[length - 1]);
+            _counts[length] += _counts[length - 1];
         }
     }
 
-    private int Tail(int length, Dictionary<int, int> tails)
-    {
-        if (length == 0) return 0;
-        if (tails.TryGetValue(length, out int known)) return known;
-        int state = AddState();
-        tails.Add(length, state);
-        int next = Tail(length - 1, tails);
-        for (int value = 0x80; value <= 0xBF; value++) _next[state][value] = (short)next;
-        return state;
-    }
+    /// <summary>Characters of the longest token.</summary>
+    public int Longest => _upTo.Length - 1;
 
-    private int AddState()
-    {
-        short[] row = new short[256];
-        Array.Fill(row, (short)-1);
-        _next.Add(row);
-        return _next.Count - 1;
-    }
+    public long ByteSize => (long)_upTo.Length * _upTo[0].Length * sizeof(ulong);
+
+    /// <summary>The tokens of at most so many characters.</summary>
+    public ReadOnlySpan<ulong> UpTo(int characters) => _upTo[Math.Min(characters, Longest)];
+
+    /// <summary>How many these are.</summary>
+    public int CountUpTo(int characters) => _counts[Math.Clamp(characters, 0, Longest)];
 }

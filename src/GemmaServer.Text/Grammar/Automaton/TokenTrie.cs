@@ -37,7 +37,13 @@ public sealed class TokenTrie
         Sorted = Sort(bytes);
         All = new TrieNodes(Sorted, bytes);
         foreach (int id in Sorted)
+        {
             if (bytes[id].Length == 1) SpelledBytes[bytes[id][0]] = true;
+            int starts = 0;
+            foreach (byte value in bytes[id])
+                if ((value & 0xC0) != 0x80) starts++;
+            MostCharacters = Math.Max(MostCharacters, starts + 1);
+        }
     }
 
     /// <summary>Number of ids.</summary>
@@ -45,6 +51,9 @@ public sealed class TokenTrie
 
     /// <summary>Number of 64-bit words of a mask.</summary>
     public int MaskLength { get; }
+
+    /// <summary>Characters that one token can complete at most; the first of them may have begun before.</summary>
+    internal int MostCharacters { get; }
 
     /// <summary>Ids that spell something, by their bytes.</summary>
     internal int[] Sorted { get; }

@@ -15,8 +15,15 @@ internal sealed class CallSpelling(int quoteToken) : ValueSpelling
         new(0xA1, 0x167F), new(0x1681, 0x1FFF), new(0x200B, 0x2027), new(0x202A, 0x202E), new(0x2030, 0x205E), new(0x2060, 0x2FFF),
         new(0x3001, 0x10FFFF)), 1, null);
 
+    /// <summary>
+    /// Any text; what no delimiter can be spelled with stands by itself, because tokens made of that alone need not be looked at one
+    /// by one.
+    /// </summary>
+    private static readonly GrammarNode s_anyText = Times(Alt(
+        GrammarNode.Chars(new(0, '<' - 1), new('=', '='), new('>' + 1, 0x10FFFF)), OneOf("<>")), 0, null);
+
     /// <summary>A delimiter spelled with ordinary tokens would end the string for the reader.</summary>
-    private static readonly GrammarNode s_withDelimiter = Seq(AnyText, GrammarNode.Literal(ControlTokens.Quote), AnyText);
+    private static readonly GrammarNode s_withDelimiter = Seq(s_anyText, GrammarNode.Literal(ControlTokens.Quote), s_anyText);
 
     private readonly GrammarNode _quote = GrammarNode.Token(quoteToken);
 

@@ -85,6 +85,48 @@ public sealed class GrammarMatcherTests
         Assert.Equal(0, Walk());
     }
 
+    [Theory]
+    [InlineData("\"[a-dé]{20,60}\""), InlineData("([a-d]{3,40} ){2,25}b"), InlineData("(a{1,30}|[ab]{25}){30,90}c"), InlineData("([ab]{14,}d){0,40}"), InlineData("(日|a{2}){17}b?")]
+    public void Masks_of_counted_repetitions_allow_what_can_be_pushed(string pattern)
+    {
+        Random random = new(pattern.Length);
+        int compared = 0;
+        for (int answer = 0; answer < 4; answer++)
+        {
+            GrammarMatcher matcher = new(CompiledGrammar.Compile(RegexGrammar.Parse(pattern, anchored: true), s_vocabulary));
+            for (int step = 0; step < 120 && !matcher.IsFinished; step++)
+            {
+                ulong[] mask = matcher.Allowed!;
+                List<int> allowed = [];
+                for (int token = 0; token < s_vocabulary.VocabularySize; token++)
+                {
+                    bool isTaken = matcher.TryPush(token);
+                    Assert.True(isTaken == GrammarVocabulary.Has(mask, token), $"step {step}, token {token}: {(isTaken ? "taken" : "refused")}");
+                    if (!isTaken) continue;
+                    matcher.Rewind(1);
+                    allowed.Add(token);
+                }
+                Assert.NotEmpty(allowed);
+                Assert.True(matcher.TryPush(allowed[random.Next(allowed.Count)]));
+                compared++;
+            }
+        }
+        Assert.True(compared > 15, $"{compared} steps");
+    }
+
+    [Fact]
+    public void Places_in_a_long_string_that_no_token_can_tell_apart_share_a_mask()
+    {
+        GrammarMatcher matcher = new(CompiledGrammar.Compile(GrammarNode.Repeat(Letters, 10, 3000), s_vocabulary));
+        HashSet<ulong[]> masks = new(ReferenceEqualityComparer.Instance);
+        for (int i = 0; i < 3000; i++)
+        {
+            masks.Add(matcher.Allowed!);
+            Assert.True(matcher.TryPush(GrammarVocabulary.FirstByte + 'a'));
+        }
+        Assert.InRange(masks.Count, 2, 30);
+    }
+
     [Fact]
     public void Memory_stays_within_its_bound_and_masks_stay_right()
     {
