@@ -168,7 +168,7 @@ internal sealed class AnswerFormatReader
 
     private void AddTags(string param, FieldReader tag)
     {
-        TagFormat? format = StructuralTagReader.Read(tag, SchemaOptions(_isCompact));
+        TagFormat? format = StructuralTagReader.Read(tag, _isCompact);
         _fields.Take(tag);
         if (format is not null) Add(param, "tags" + tag.Root.GetRawText(), null, format.ToGrammar);
     }

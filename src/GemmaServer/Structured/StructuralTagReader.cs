@@ -14,6 +14,7 @@ internal sealed class StructuralTagReader
     private const int MaxWords = 256;
     private const int MaxWordLength = 1024;
     private const int MaxRepetitions = 1_000_000;
+    private const int MaxSchemaWork = 400_000;      // of all schemas together
 
     private static readonly JsonElement s_anyValue = JsonDocument.Parse("true").RootElement;
 
@@ -21,12 +22,18 @@ internal sealed class StructuralTagReader
     private int _depth;
     private int _formats;
 
-    private StructuralTagReader(JsonSchemaOptions options) => _options = options;
+    private StructuralTagReader(bool isCompact) => _options = new JsonSchemaOptions
+    {
+        Pattern = static p => RegexGrammar.Parse(p, anchored: false),
+        IsCompact = isCompact,
+        MaxWork = MaxSchemaWork,
+        SharesWork = true,
+    };
 
     /// <summary>The tag of an object with <c>type</c> and either form's fields; null with a mistake in <paramref name="fields"/>.</summary>
-    public static TagFormat? Read(FieldReader fields, JsonSchemaOptions options)
+    public static TagFormat? Read(FieldReader fields, bool isCompact)
     {
-        StructuralTagReader reader = new(options);
+        StructuralTagReader reader = new(isCompact);
         fields.OneOf("type", "structural_tag");
         TagFormat? tag = fields.TryGet("structures", out _) || fields.TryGet("triggers", out _) ? reader.Structures(fields) : reader.Format(fields, "format");
         return fields.Error is null ? tag : null;

@@ -133,7 +133,6 @@ public sealed class LarkGrammar
     {
         if (++_depth > MaxDepth) throw _scan.Wrong($"groups are nested deeper than {MaxDepth}");
         List<GrammarNode> options = [];
-        _scan.Take('|');      // may stand before the first too
         do
         {
             options.Add(Sequence());

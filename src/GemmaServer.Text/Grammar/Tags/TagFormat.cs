@@ -44,12 +44,11 @@ public sealed record FormatTag(string Begin, TagFormat Content, IReadOnlyList<st
     /// <summary>The tag as a format of its own.</summary>
     public TagFormat AsFormat() => new TaggedFormat(this);
 
-    /// <summary>The tag behind the first characters of its begin, and what ends the format that it is in.</summary>
-    internal GrammarNode Write(int from, IReadOnlyList<string> outerEnds)
+    /// <summary>What stands behind the begin, and what ends the format that the tag is in.</summary>
+    internal GrammarNode WriteRest(IReadOnlyList<string> outerEnds)
     {
-        GrammarNode begin = GrammarNode.Literal(Begin[from..]);
-        if (Ends.Count == 0) return GrammarParts.Seq(begin, Content.Write(outerEnds));
-        return GrammarParts.Seq(begin, Content.Write(Ends), outerEnds.Count == 0 ? GrammarNode.Empty : GrammarParts.Words(outerEnds));
+        if (Ends.Count == 0) return Content.Write(outerEnds);
+        return GrammarParts.Seq(Content.Write(Ends), outerEnds.Count == 0 ? GrammarNode.Empty : GrammarParts.Words(outerEnds));
     }
 }
 
@@ -65,7 +64,7 @@ internal sealed class FreeFormat(IReadOnlyList<string> excluded) : TagFormat
 
 internal sealed class TaggedFormat(FormatTag tag) : TagFormat
 {
-    internal override GrammarNode Write(IReadOnlyList<string> ends) => tag.Write(0, ends);
+    internal override GrammarNode Write(IReadOnlyList<string> ends) => GrammarParts.Seq(GrammarNode.Literal(tag.Begin), tag.WriteRest(ends));
 }
 
 internal sealed class SequenceFormat(IReadOnlyList<TagFormat> parts) : TagFormat

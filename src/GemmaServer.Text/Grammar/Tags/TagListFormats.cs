@@ -24,20 +24,29 @@ public sealed class TriggeredFormat : TagFormat
     internal override GrammarNode Write(IReadOnlyList<string> ends)
     {
         string[] stops = [.. Triggers, .. ends];
+        // Written once each: in formats within formats, twice would be twice at every level.
+        GrammarNode[] rests = [.. Tags.Select(static t => t.WriteRest([]))];
         List<GrammarNode> triggered = [];
         foreach (string trigger in Triggers)
         {
-            List<GrammarNode> rests = [];
-            foreach (FormatTag tag in Tags)
-                if (tag.Begin.StartsWith(trigger, StringComparison.Ordinal)) rests.Add(tag.Write(trigger.Length, []));
-            if (rests.Count > 0) triggered.Add(GrammarParts.Seq(FreeText.Through([trigger], stops, Excluded), GrammarParts.Alt([.. rests])));
+            GrammarNode tags = AnyTag(trigger, rests);
+            if (!GrammarParts.IsNothing(tags)) triggered.Add(GrammarParts.Seq(FreeText.Through([trigger], stops, Excluded), tags));
         }
         GrammarNode next = GrammarParts.Alt([.. triggered]);
-        GrammarNode first = AtLeastOne ? GrammarParts.Alt([.. Tags.Select(static t => t.Write(0, []))]) : next;
+        GrammarNode first = AtLeastOne ? AnyTag("", rests) : next;
         GrammarNode last = ends.Count == 0 ? FreeText.Without([.. Triggers, .. Excluded]) : FreeText.Through(ends, stops, Excluded);
         if (!StopAfterFirst) return GrammarParts.Seq(AtLeastOne ? first : GrammarNode.Empty, GrammarParts.Times(next, 0, null), last);
         GrammarNode only = GrammarParts.Seq(first, End(ends));
         return AtLeastOne ? only : GrammarParts.Alt(only, last);
+    }
+
+    /// <summary>Those tags that begin with a text, without it.</summary>
+    private GrammarNode AnyTag(string begin, GrammarNode[] rests)
+    {
+        List<GrammarNode> options = [];
+        for (int i = 0; i < rests.Length; i++)
+            if (Tags[i].Begin.StartsWith(begin, StringComparison.Ordinal)) options.Add(GrammarParts.Seq(GrammarNode.Literal(Tags[i].Begin[begin.Length..]), rests[i]));
+        return GrammarParts.Alt([.. options]);
     }
 }
 
@@ -58,7 +67,7 @@ public sealed class SeparatedFormat : TagFormat
 
     internal override GrammarNode Write(IReadOnlyList<string> ends)
     {
-        GrammarNode tag = GrammarParts.Alt([.. Tags.Select(static t => t.Write(0, []))]);
+        GrammarNode tag = GrammarParts.Alt([.. Tags.Select(static t => t.AsFormat().Write([]))]);
         GrammarNode tags = StopAfterFirst
             ? tag
             : GrammarParts.Seq(tag, GrammarParts.Times(GrammarParts.Seq(GrammarNode.Literal(Separator), tag), 0, null));
