@@ -47,6 +47,9 @@ internal sealed class AnswerFormatReader
     /// <summary>Options of schemas: patterns search, as JSON Schema has it.</summary>
     public static JsonSchemaOptions SchemaOptions(bool isCompact = false) => new() { Pattern = static p => RegexGrammar.Parse(p, anchored: false), IsCompact = isCompact };
 
+    /// <summary>A grammar in GBNF or, where it begins as one of Lark's does, in Lark.</summary>
+    public static GrammarNode ParseGrammar(string text) => LarkGrammar.IsLikely(text) ? LarkGrammar.Parse(text) : GbnfGrammar.Parse(text);
+
     /// <summary>The format asked for; null for any text, or with a mistake in <paramref name="fields"/>.</summary>
     public static AnswerFormat? Read(FieldReader fields)
     {
@@ -83,10 +86,11 @@ internal sealed class AnswerFormatReader
                 ReadJsonSchema(format);
                 break;
             case "structural_tag":
-                _fields.Fail(ApiError.UnsupportedValue("response_format", "'structural_tag'", "Use 'json_schema', or tools with 'strict'."));
+                AddTags("response_format", format);
+                _fields.Take(format);
                 break;
             default:
-                _fields.Fail(ApiError.Value("response_format.type", type, "json_object", "json_schema", "text"));
+                _fields.Fail(ApiError.Value("response_format.type", type, "json_object", "json_schema", "structural_tag", "text"));
                 break;
         }
     }
@@ -114,7 +118,6 @@ internal sealed class AnswerFormatReader
     {
         if (!_fields.TryGetObject("structured_outputs", out JsonElement value)) return;
         FieldReader outputs = _fields.Into("structured_outputs", value);
-        if (outputs.TryGet("structural_tag", out _)) outputs.Fail(ApiError.UnsupportedParameter("structured_outputs.structural_tag"));
         _isCompact = outputs.Flag("disable_any_whitespace", false);
         _fields.Take(outputs);
         int before = _format is null ? 0 : 1;
@@ -123,9 +126,16 @@ internal sealed class AnswerFormatReader
         if (outputs.TryGet("choice", out JsonElement choice)) AddChoice("structured_outputs.choice", choice);
         AddRegex("structured_outputs.regex", outputs.Text("regex"));
         AddGrammar("structured_outputs.grammar", outputs.Text("grammar"));
+        if (outputs.TryGet("structural_tag", out JsonElement tag))
+        {
+            const string param = "structured_outputs.structural_tag";
+            tag = Unquoted(param, tag);
+            if (tag.ValueKind != JsonValueKind.Object) _fields.Fail(ApiError.WrongType(param, "one of an object or a string that holds one", tag));
+            else AddTags(param, outputs.Into("structural_tag", tag));
+        }
         _fields.Take(outputs);
         if (_format is null && before == 0)
-            _fields.Fail(ApiError.BadValue("structured_outputs", "it must have exactly one of 'json', 'regex', 'choice', 'grammar' and 'json_object'."));
+            _fields.Fail(ApiError.BadValue("structured_outputs", "it must have exactly one of 'json', 'regex', 'choice', 'grammar', 'json_object' and 'structural_tag'."));
         _isCompact = false;
     }
 
@@ -134,21 +144,33 @@ internal sealed class AnswerFormatReader
     /// <summary>A schema, or a string that holds one.</summary>
     private void AddSchema(string param, JsonElement schema, string? name = null)
     {
-        if (schema.ValueKind == JsonValueKind.String)
-        {
-            try
-            {
-                using JsonDocument inner = JsonDocument.Parse(schema.GetString()!, new JsonDocumentOptions { MaxDepth = RequestBody.MaxDepth });
-                schema = inner.RootElement.Clone();
-            }
-            catch (JsonException)
-            {
-                _fields.Fail(ApiError.BadValue(param, "the string is not JSON."));
-            }
-        }
+        schema = Unquoted(param, schema);
         if (schema.ValueKind is not (JsonValueKind.Object or JsonValueKind.True or JsonValueKind.False))
             _fields.Fail(ApiError.WrongType(param, "one of an object or a string that holds one", schema));
         Add(param, "schema" + schema.GetRawText(), name, () => JsonSchemaGrammar.Json(schema, SchemaOptions(_isCompact)));
+    }
+
+    /// <summary>The value itself, or the one that a string holds.</summary>
+    private JsonElement Unquoted(string param, JsonElement value)
+    {
+        if (value.ValueKind != JsonValueKind.String) return value;
+        try
+        {
+            using JsonDocument inner = JsonDocument.Parse(value.GetString()!, new JsonDocumentOptions { MaxDepth = RequestBody.MaxDepth });
+            return inner.RootElement.Clone();
+        }
+        catch (JsonException)
+        {
+            _fields.Fail(ApiError.BadValue(param, "the string is not JSON."));
+            return value;
+        }
+    }
+
+    private void AddTags(string param, FieldReader tag)
+    {
+        TagFormat? format = StructuralTagReader.Read(tag, _isCompact);
+        _fields.Take(tag);
+        if (format is not null) Add(param, "tags" + tag.Root.GetRawText(), null, format.ToGrammar);
     }
 
     private void AddChoice(string param, JsonElement choices)
@@ -172,7 +194,7 @@ internal sealed class AnswerFormatReader
 
     private void AddRegex(string param, string? pattern) => AddText(param, pattern, "regex", static p => RegexGrammar.Parse(p, anchored: true));
 
-    private void AddGrammar(string param, string? grammar) => AddText(param, grammar, "gbnf", GbnfGrammar.Parse);
+    private void AddGrammar(string param, string? grammar) => AddText(param, grammar, "grammar", param == "ebnf" ? GbnfGrammar.Parse : ParseGrammar);
 
     private void AddText(string param, string? text, string kind, Func<string, GrammarNode> parse)
     {

@@ -13,7 +13,7 @@ internal static class BadInputs
     private const string Messages = "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]";
     private const string Tool = "{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{\"type\":\"object\"}}}";
 
-    public static IReadOnlyList<BadInput> All { get; } = [.. Bodies(), .. Fields(), .. Rules(), .. Conversations(), .. Tools(), .. Completions(), .. Others(), .. Routes(), .. ResponsesBadInputs.All];
+    public static IReadOnlyList<BadInput> All { get; } = [.. Bodies(), .. Fields(), .. Rules(), .. Conversations(), .. Tools(), .. Completions(), .. Others(), .. Routes(), .. TagBadInputs.All, .. ResponsesBadInputs.All];
 
     private static BadInput Raw(string name, byte[] body, int status, string? code, string? param = null, string type = "application/json") =>
         new(name, ChatPath, body, status, code, param, type);
@@ -21,7 +21,7 @@ internal static class BadInputs
     private static BadInput Body(string name, string body, int status, string? code, string? param = null) => Raw(name, Encoding.UTF8.GetBytes(body), status, code, param);
 
     /// <summary>A chat request that is right but for this member.</summary>
-    private static BadInput Field(string member, string code, string param, int status = 400) =>
+    internal static BadInput Field(string member, string code, string param, int status = 400) =>
         new(member, ChatPath, Encoding.UTF8.GetBytes($"{{{Messages},{member}}}"), status, code, param);
 
     private static BadInput Message(string messages, string code, string param) =>
@@ -221,7 +221,6 @@ internal static class BadInputs
     /// <summary>Fields that bind an answer, or tell more about it.</summary>
     private static IEnumerable<BadInput> Rules()
     {
-        yield return Field("\"response_format\":{\"type\":\"structural_tag\"}", "unsupported_value", "response_format");
         yield return Field("\"response_format\":{\"type\":\"json_object\",\"schema\":5}", "invalid_type", "response_format.schema");
         yield return Field("\"response_format\":{\"type\":\"json_schema\"}", "missing_required_parameter", "response_format.json_schema");
         yield return Field("\"response_format\":{\"type\":\"json_schema\",\"json_schema\":5}", "invalid_type", "response_format.json_schema");
@@ -234,7 +233,7 @@ internal static class BadInputs
         yield return Field("\"response_format\":{\"type\":\"json_object\"},\"guided_choice\":[\"a\"]", "invalid_value", "guided_choice");
         yield return Field("\"structured_outputs\":5", "invalid_type", "structured_outputs");
         yield return Field("\"structured_outputs\":{}", "invalid_value", "structured_outputs");
-        yield return Field("\"structured_outputs\":{\"structural_tag\":\"x\"}", "unsupported_parameter", "structured_outputs.structural_tag");
+        yield return Field("\"structured_outputs\":{\"structural_tag\":\"x\"}", "invalid_value", "structured_outputs.structural_tag");
         yield return Field("\"structured_outputs\":{\"json\":{},\"choice\":[\"a\"]}", "invalid_value", "structured_outputs.choice");
         yield return Field("\"structured_outputs\":{\"json\":\"{\"}", "invalid_value", "structured_outputs.json");
         yield return Field("\"structured_outputs\":{\"json\":{\"$ref\":\"#/x\"}}", "invalid_value", "structured_outputs.json");
@@ -244,6 +243,9 @@ internal static class BadInputs
         yield return Field("\"structured_outputs\":{\"regex\":5}", "invalid_type", "structured_outputs.regex");
         yield return Field("\"structured_outputs\":{\"regex\":\"(\"}", "invalid_value", "structured_outputs.regex");
         yield return Field("\"structured_outputs\":{\"grammar\":\"root := 1\"}", "invalid_value", "structured_outputs.grammar");
+        yield return Field("\"structured_outputs\":{\"grammar\":\"start: nothing\"}", "invalid_value", "structured_outputs.grammar");
+        yield return Field("\"guided_grammar\":\"start: _list{\\\"a\\\"}\"", "invalid_value", "guided_grammar");
+        yield return Field("\"ebnf\":\"start: \\\"a\\\"\"", "invalid_value", "ebnf");
         yield return Field("\"guided_json\":5", "invalid_type", "guided_json");
         yield return Field("\"guided_regex\":\"\"", "empty_string", "guided_regex");
         yield return Field("\"regex\":\"[\"", "invalid_value", "regex");

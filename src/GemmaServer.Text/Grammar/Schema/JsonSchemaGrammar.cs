@@ -32,7 +32,7 @@ public static class JsonSchemaGrammar
     {
         try
         {
-            SchemaBudget budget = new(options.MaxWork);
+            SchemaBudget budget = options.Budget;
             SchemaSource source = new(schema, budget);
             SchemaSet root = SchemaSet.Of(new SchemaOperand(source.Root.Id));
             if (mustBeObject) root = root.With(SchemaSet.Of(new SchemaOperand(source.Add(s_object).Id)));
