@@ -42,7 +42,7 @@ public class SoakTests(ITestOutputHelper output)
             await engine.EndAsync(traffic.Plain());
             Tell($"{engine}");
         }
-        Tell($"{traffic.Distinct} answers were different");
+        Tell($"{traffic.Distinct} distinct answers, each compared with the one given alone");
         lookup.AssertEventful();
         drafter.AssertEventful();
     }
