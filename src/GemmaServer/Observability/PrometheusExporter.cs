@@ -17,9 +17,11 @@ internal sealed class PrometheusExporter : IDisposable
     private static readonly HashSet<string> AlsoVllm =
     [
         "num_requests_running", "num_requests_waiting", "kv_cache_usage_perc", "cache_config_info", "prompt_tokens", "generation_tokens",
-        "num_preemptions", "spec_decode_num_drafts", "spec_decode_num_draft_tokens", "spec_decode_num_accepted_tokens", "prefix_cache_queries", "prefix_cache_hits", "admission_rejections", "request_success", "time_to_first_token", "inter_token_latency",
-        "request_time_per_output_token", "e2e_request_latency", "request_queue_time", "request_inference_time", "request_prefill_time",
-        "request_decode_time", "request_prompt_tokens", "request_generation_tokens", "request_params_n", "request_params_max_tokens",
+        "num_preemptions", "spec_decode_num_drafts", "spec_decode_num_draft_tokens", "spec_decode_num_accepted_tokens",
+        "prefix_cache_queries", "prefix_cache_hits", "admission_rejections", "request_success", "time_to_first_token",
+        "inter_token_latency", "request_time_per_output_token", "e2e_request_latency", "request_queue_time", "request_inference_time",
+        "request_prefill_time", "request_decode_time", "request_prompt_tokens", "request_generation_tokens", "request_params_n",
+        "request_params_max_tokens",
     ];
 
     private readonly MeterListener _listener = new();
