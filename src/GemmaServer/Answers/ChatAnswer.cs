@@ -16,15 +16,11 @@ internal static partial class ChatAnswer
     public static async Task ServeAsync(
         HttpContext http, Server server, string operation, ServedModel model, ChatRequest request, RequestOrigin origin, IAnswerShape<ChatChoice> shape)
     {
-        CompiledGrammar? grammar = null;
-        if (request.Constraint is { } constraint)
+        (CompiledGrammar? grammar, ApiError? error) = await AnswerConstraint.CompileAsync(request.Constraint, server.Grammars!, http.RequestAborted);
+        if (error is not null)
         {
-            (grammar, ApiError? error) = await constraint.CompileAsync(server.Grammars!, http.RequestAborted);
-            if (error is not null)
-            {
-                await error.WriteAsync(http);
-                return;
-            }
+            await error.WriteAsync(http);
+            return;
         }
         AnswerRules rules = new(grammar, request.ThoughtBudget, request.Prediction);
         int n = request.Sampling.N;

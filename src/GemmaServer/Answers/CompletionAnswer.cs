@@ -16,15 +16,11 @@ internal static class CompletionAnswer
     public static async Task ServeAsync(
         HttpContext http, Server server, string operation, ServedModel model, CompletionRequest request, RequestOrigin origin, IAnswerShape<CompletionChoice> shape)
     {
-        CompiledGrammar? grammar = null;
-        if (request.Constraint is { } constraint)
+        (CompiledGrammar? grammar, ApiError? error) = await AnswerConstraint.CompileAsync(request.Constraint, server.Grammars!, http.RequestAborted);
+        if (error is not null)
         {
-            (grammar, ApiError? error) = await constraint.CompileAsync(server.Grammars!, http.RequestAborted);
-            if (error is not null)
-            {
-                await error.WriteAsync(http);
-                return;
-            }
+            await error.WriteAsync(http);
+            return;
         }
         int n = request.Sampling.N;
         using RequestWatch watch = server.Watch(http, operation, model, request.Prompts.Sum(static p => p.Tokens.Length), request.MaxTokens, n, request.Prompts.Count * n);

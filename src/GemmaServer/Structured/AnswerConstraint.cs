@@ -53,8 +53,12 @@ internal sealed record AnswerConstraint(string Key, GrammarNode Root, AnswerForm
     /// <summary>Gives a mistake the name that the client's own API has for the field; null for this one's names.</summary>
     public Func<ApiError, ApiError>? Rename { get; set; }
 
-    /// <summary>Compiles it; says what is wrong where that cannot be.</summary>
-    public async Task<(CompiledGrammar? Grammar, ApiError? Error)> CompileAsync(GrammarCache grammars, CancellationToken cancellation)
+    /// <summary>Compiles an answer's constraint, where it has one; says what is wrong where that cannot be.</summary>
+    public static async ValueTask<(CompiledGrammar? Grammar, ApiError? Error)> CompileAsync(
+        AnswerConstraint? constraint, GrammarCache grammars, CancellationToken cancellation) =>
+        constraint is null ? (null, null) : await constraint.CompileAsync(grammars, cancellation);
+
+    private async Task<(CompiledGrammar? Grammar, ApiError? Error)> CompileAsync(GrammarCache grammars, CancellationToken cancellation)
     {
         try
         {
