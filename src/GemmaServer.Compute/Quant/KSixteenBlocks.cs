@@ -79,7 +79,7 @@ public struct Q3_KBlock : IQuantBlock<Q3_KBlock>
     public static int Zero => 4;
 
     /// <summary>Six-bit scale of group <paramref name="g"/>: a nibble of bytes 0…7, two bits of bytes 8…11.</summary>
-    private static int Scale(ReadOnlySpan<byte> s, int g) => (s[g & 7] >> (g >> 3) * 4 & 15) | (s[8 + (g & 3)] >> (g >> 2) * 2 & 3) << 4;
+    internal static int Scale(ReadOnlySpan<byte> s, int g) => (s[g & 7] >> (g >> 3) * 4 & 15) | (s[8 + (g & 3)] >> (g >> 2) * 2 & 3) << 4;
 
     /// <inheritdoc/>
     public static void Dequantize(in Q3_KBlock block, Span<float> dst)

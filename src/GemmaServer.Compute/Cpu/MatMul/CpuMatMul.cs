@@ -10,15 +10,10 @@ namespace GemmaServer.Compute;
 /// </remarks>
 public sealed unsafe class CpuMatMul : IDisposable
 {
-    // Decoded weight rows of a worker should stay in its L2 cache.
-    private const int ScratchTarget = 512 * 1024;
-
-    // A register tile is four rows wide; with many input rows more of them share one pass over x.
-    private const int FewRows = 4, ManyRows = 16;
-
     private readonly WorkerPool _pool;
     private readonly AlignedBuffer _quantised = new();
     private readonly AlignedBuffer _scratch = new();
+    private readonly WeightArena _arena = new();
 
     /// <summary>Products on <paramref name="pool"/>, which stays the caller's.</summary>
     public CpuMatMul(WorkerPool pool, ActivationType activations)
@@ -35,6 +30,15 @@ public sealed unsafe class CpuMatMul : IDisposable
     {
         _quantised.Dispose();
         _scratch.Dispose();
+    }
+
+    /// <summary>Bytes of packed weights.</summary>
+    public long PackedBytes => _arena.Used;
+
+    /// <summary>Packs weights for integer products, where that is what this does with them; a first product would do it too.</summary>
+    public void Prepare(CpuWeights w)
+    {
+        if (Activations == ActivationType.Int8 && w.HasQuantisedPart && !w.IsPacked) w.Pack(_pool, _arena);
     }
 
     /// <summary>All rows of w: <c>y[m, w.Rows]</c>.</summary>
@@ -117,12 +121,14 @@ public sealed unsafe class CpuMatMul : IDisposable
         fixed (float* output = y)
         {
             RowPointers rows = new(input, x.Stride, x.IsGathered ? indices : null);
-            int rowsPerItem = RowsPerItem(m, w.Columns);
-            long scratchBytes = ScratchBytes(m, w.Columns, rowsPerItem);
+            int rowsPerItem = m == 1 ? ProductJob.FewRows : ProductJob.ManyRows;
+            long scratchBytes = ProductJob.ScratchFor(m, w.Columns);
+            bool integers = Activations == ActivationType.Int8 && w.HasQuantisedPart;
+            if (integers) Prepare(w);
             ProductJob job = new()
             {
                 X = rows,
-                Quantised = Quantise(rows, m, w),
+                Quantised = integers ? Quantise(rows, m, w.Columns) : default,
                 M = m,
                 W = w,
                 FirstRow = firstRow,
@@ -131,7 +137,7 @@ public sealed unsafe class CpuMatMul : IDisposable
                 RowsPerItem = rowsPerItem,
                 Y = output,
                 YStride = yStride,
-                Integers = Activations == ActivationType.Int8,
+                Integers = integers,
                 Scratch = _scratch.Ensure(scratchBytes * _pool.Threads),
                 ScratchBytes = scratchBytes,
             };
@@ -139,18 +145,10 @@ public sealed unsafe class CpuMatMul : IDisposable
         }
     }
 
-    private static int RowsPerItem(int m, int k) =>
-        m < 2 * FewRows ? FewRows : Math.Clamp(ScratchTarget / (4 * k) / FewRows * FewRows, FewRows, ManyRows);
-
-    /// <summary>One worker's: decoded rows (floats are larger than codes, scales and offsets), then the up half of a gated product.</summary>
-    private static long ScratchBytes(int m, int k, int rowsPerItem) =>
-        (ProductJob.DecodedBytes(rowsPerItem, k) + 4L * m * rowsPerItem + 63) & ~63L;
-
-    /// <summary>The input as bytes, where some weight wants it so; once for all weight rows.</summary>
-    private Int8Rows Quantise(RowPointers x, int m, CpuWeights w)
+    /// <summary>The input as bytes, once for all weight rows.</summary>
+    private QuantisedRows Quantise(RowPointers x, int m, int k)
     {
-        if (Activations != ActivationType.Int8 || !w.HasQuantisedPart) return default;
-        Int8Rows rows = Int8Rows.At(_quantised.Ensure(Int8Rows.Bytes(m, w.Columns)), m, w.Columns);
+        QuantisedRows rows = new(_quantised.Ensure(QuantisedRows.Bytes(m, k)), m, k);
         QuantiseJob job = new() { X = x, Rows = rows };
         _pool.Run(ref job, m);
         return rows;
@@ -159,7 +157,7 @@ public sealed unsafe class CpuMatMul : IDisposable
     private struct QuantiseJob : IWorkerJob
     {
         public RowPointers X;
-        public Int8Rows Rows;
+        public QuantisedRows Rows;
 
         public readonly void Execute(int item, int worker) => Rows.Quantise(item, X[item]);
     }

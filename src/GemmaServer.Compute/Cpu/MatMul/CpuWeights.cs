@@ -2,21 +2,47 @@ namespace GemmaServer.Compute;
 
 /// <summary>
 /// A weight matrix <c>[Rows, Columns]</c> made of one or more tensors stacked by rows (fused QKV, gate over up, experts),
-/// each in its own type. It refers to the mapping it was opened from, which must outlive it.
+/// each in its own type. It refers to the mapping it was opened from, which must outlive it; integer products read a packed copy.
 /// </summary>
 public sealed unsafe class CpuWeights
 {
     /// <summary>One tensor of the stack.</summary>
-    internal readonly record struct Part(TensorType Type, nint Data, long RowBytes, int FirstRow, int Rows)
+    internal sealed class Part(in TensorSource source, long rowBytes, int firstRow)
     {
+        /// <summary>Storage type.</summary>
+        public TensorType Type { get; } = source.Type;
+
+        /// <summary>How it is packed; null for float types.</summary>
+        public PanelFormat? Format { get; } = PanelFormat.Of(source.Type);
+
+        /// <summary>Its first row in the stack.</summary>
+        public int FirstRow { get; } = firstRow;
+
+        /// <summary>Its rows.</summary>
+        public int Rows { get; } = checked((int)source.Rows);
+
         /// <summary>First row after it.</summary>
         public int End => FirstRow + Rows;
 
-        /// <summary>Start of a row; <paramref name="row"/> counts from the top of the stack.</summary>
-        public byte* Row(int row) => (byte*)Data + (row - FirstRow) * RowBytes;
+        /// <summary>From one stored row to the next.</summary>
+        public long RowBytes { get; } = rowBytes;
+
+        /// <summary>Panels of 16 rows, once packed.</summary>
+        public byte* Panels { get; set; }
+
+        /// <summary>From one panel to the next.</summary>
+        public long PanelBytes { get; } = PanelFormat.Of(source.Type)?.PanelBytes(source.Columns) ?? 0;
+
+        /// <summary>Start of a stored row; <paramref name="row"/> counts from the top of the stack.</summary>
+        public byte* Row(int row) => (byte*)_data + (row - FirstRow) * RowBytes;
+
+        private readonly nint _data = source.Data;
     }
 
     private readonly Part[] _parts;
+
+    // Keeps the panels alive.
+    private WeightArena? _arena;
 
     /// <summary>Stacks <paramref name="parts"/> in their order.</summary>
     /// <exception cref="ArgumentException">
@@ -37,7 +63,7 @@ public sealed unsafe class CpuWeights
             long rowBytes = WeightRows.CheckedRowBytes(source);
             HasFloatPart |= !WeightRows.IsQuantised(source.Type);
             HasQuantisedPart |= WeightRows.IsQuantised(source.Type);
-            _parts[i] = new Part(source.Type, source.Data, rowBytes, Rows, checked((int)source.Rows));
+            _parts[i] = new Part(source, rowBytes, Rows);
             Rows = checked(Rows + (int)source.Rows);
         }
     }
@@ -64,15 +90,44 @@ public sealed unsafe class CpuWeights
         ArgumentOutOfRangeException.ThrowIfNegative(row);
         ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(row, Rows);
         if (dst.Length < Columns) throw new ArgumentException("The destination is shorter than a row.", nameof(dst));
-        ref readonly Part part = ref PartOf(row);
+        Part part = PartOf(row);
         fixed (float* to = dst) WeightRows.Dequantize(part.Type, part.Row(row), Columns, to);
     }
 
     /// <summary>The tensor that holds <paramref name="row"/>. Stacks are short, so a walk finds it.</summary>
-    internal ref readonly Part PartOf(int row)
+    internal Part PartOf(int row)
     {
         int i = 0;
         while (row >= _parts[i].End) i++;
-        return ref _parts[i];
+        return _parts[i];
+    }
+
+    /// <summary>Whether <see cref="Pack"/> has been done.</summary>
+    internal bool IsPacked { get; private set; }
+
+    /// <summary>Packs the quantised parts into panels for integer products; the stored rows stay as they are.</summary>
+    /// <param name="pool">Shares the work.</param>
+    /// <param name="arena">Holds the panels.</param>
+    internal void Pack(WorkerPool pool, WeightArena arena)
+    {
+        _arena = arena;
+        foreach (Part part in _parts)
+        {
+            if (part.Format is null) continue;
+            int panels = (part.Rows + PanelFormat.Rows - 1) / PanelFormat.Rows;
+            part.Panels = arena.Allocate(panels * part.PanelBytes);
+            PackJob job = new(part, Columns);
+            pool.Run(ref job, panels);
+        }
+        IsPacked = true;
+    }
+
+    private readonly struct PackJob(Part part, int columns) : IWorkerJob
+    {
+        public void Execute(int item, int worker)
+        {
+            int row = item * PanelFormat.Rows;
+            part.Format!.Pack(part.Row(part.FirstRow + row), part.RowBytes, Math.Min(PanelFormat.Rows, part.Rows - row), columns, part.Panels + item * part.PanelBytes);
+        }
     }
 }

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace GemmaServer.Compute;
 
@@ -10,6 +11,18 @@ internal static class Lanes
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> Widen(Vector128<byte> v) =>
         Vector512.ConvertToSingle(Widen(Vector256.WidenLower(v.ToVector256Unsafe())).AsInt32());
+
+    /// <summary>Sixteen unsigned bytes to ints.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<int> WidenToInt(Vector128<byte> v) => Avx512F.IsSupported
+        ? Avx512F.ConvertToVector512Int32(v)
+        : Widen(Vector256.WidenLower(v.ToVector256Unsafe())).AsInt32();
+
+    /// <summary>Sixteen signed bytes to ints.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<int> WidenToInt(Vector128<sbyte> v) => Avx512F.IsSupported
+        ? Avx512F.ConvertToVector512Int32(v)
+        : Vector512.WidenLower(Vector256.WidenLower(v.ToVector256Unsafe()).ToVector512Unsafe());
 
     /// <summary>Sixteen unsigned shorts to ints.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -1,10 +1,24 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+
 namespace GemmaServer.Compute;
 
 /// <summary>A matrix product cut into runs of weight rows.</summary>
 internal unsafe struct ProductJob : IWorkerJob
 {
+    /// <summary>Weight rows of an item: a pair of panels for many input rows, one panel for one.</summary>
+    public const int ManyRows = 2 * PanelFormat.Rows, FewRows = PanelFormat.Rows;
+
+    // Blocks unpacked at a time: both panels' stay in the first-level cache while all input rows pass.
+    private const int ChunkBlocks = 16;
+
+    private const int UnpackedBytes = 896;      // of the widest block
+
+    // Decoded float rows of a worker should stay in its second-level cache.
+    private const int FloatTarget = 512 * 1024;
+
     public RowPointers X;
-    public Int8Rows Quantised;
+    public QuantisedRows Quantised;
     public int M;
     public CpuWeights W;
     public int FirstRow;
@@ -23,63 +37,129 @@ internal unsafe struct ProductJob : IWorkerJob
 
     public long ScratchBytes;
 
-    /// <summary>Room for decoded rows, a multiple of 64.</summary>
-    public static long DecodedBytes(int rows, int k) => (4L * rows * k + 63) & ~63L;
+    /// <summary>One worker's scratch for m input rows and rows of k: decoded or unpacked weights, then results.</summary>
+    public static long ScratchFor(int m, int k)
+    {
+        int batch = FloatBatch(k);
+        long floats = 4L * batch * k + 4L * m * batch, integers = 2L * ChunkBlocks * UnpackedBytes + 2L * 64 * m;
+        return (Math.Max(floats, integers) + 63) & ~63L;
+    }
 
     public readonly void Execute(int item, int worker)
     {
         int first = item * RowsPerItem;
         int count = Math.Min(RowsPerItem, RowCount - first);
         byte* scratch = Scratch + worker * ScratchBytes;
-        Rows(FirstRow + first, count, Y + first, YStride, scratch);
-        if (UpRow < 0) return;
-
-        float* up = (float*)(scratch + DecodedBytes(RowsPerItem, W.Columns));
-        Rows(UpRow + first, count, up, count, scratch);
-        for (int i = 0; i < M; i++)
-        {
-            Span<float> gate = new(Y + first + i * YStride, count);
-            FastMath.GeluTanhMultiply(gate, new ReadOnlySpan<float>(up + (nint)i * count, count), gate);
-        }
+        Rows(FirstRow + first, count, Y + first, scratch, isUp: false);
+        if (UpRow >= 0) Rows(UpRow + first, count, Y + first, scratch, isUp: true);
     }
 
-    /// <summary>Rows of the stack, part by part.</summary>
-    private readonly void Rows(int row, int count, float* y, nint yStride, byte* scratch)
+    private static int FloatBatch(int k) => Math.Clamp(FloatTarget / (4 * k) & ~3, 4, 16);
+
+    /// <summary>Rows of the stack, part by part. Those of up meet the gate's results in y.</summary>
+    private readonly void Rows(int row, int count, float* y, byte* scratch, bool isUp)
     {
         while (count > 0)
         {
-            ref readonly CpuWeights.Part part = ref W.PartOf(row);
+            CpuWeights.Part part = W.PartOf(row);
             int n = Math.Min(count, part.End - row);
-            if (Integers && WeightRows.IsQuantised(part.Type)) IntegerRows(part, row, n, y, yStride, scratch);
-            else FloatRows(part, row, n, y, yStride, scratch);
+            if (Integers && part.Format is not null)
+            {
+                if (M == 1) OneRow(part, row, n, y, isUp);
+                else ManyInputs(part, row, n, y, scratch, isUp);
+            }
+            else FloatRows(part, row, n, y, scratch, isUp);
             row += n;
             y += n;
             count -= n;
         }
     }
 
-    private readonly void FloatRows(in CpuWeights.Part part, int row, int n, float* y, nint yStride, byte* scratch)
+    private readonly void FloatRows(CpuWeights.Part part, int row, int n, float* y, byte* scratch, bool isUp)
     {
-        int k = W.Columns;
-        float* w = (float*)part.Row(row);
-        if (part.Type != TensorType.F32)
+        int k = W.Columns, batch = FloatBatch(k);
+        float* results = (float*)scratch + (nint)batch * k;
+        for (; n > 0; n -= batch, row += batch, y += batch)
         {
-            w = (float*)scratch;
-            for (int j = 0; j < n; j++) WeightRows.Dequantize(part.Type, part.Row(row + j), k, w + (nint)j * k);
+            int count = Math.Min(n, batch);
+            float* w = (float*)part.Row(row);
+            if (part.Type != TensorType.F32)
+            {
+                w = (float*)scratch;
+                for (int j = 0; j < count; j++) WeightRows.Dequantize(part.Type, part.Row(row + j), k, w + (nint)j * k);
+            }
+            if (!isUp)
+            {
+                FloatTiles.Multiply(X, M, w, k, count, k, y, YStride);
+                continue;
+            }
+            FloatTiles.Multiply(X, M, w, k, count, k, results, count);
+            Take(results, count, count, y, isUp);
         }
-        FloatTiles.Multiply(X, M, w, k, n, k, y, yStride);
     }
 
-    private readonly void IntegerRows(in CpuWeights.Part part, int row, int n, float* y, nint yStride, byte* scratch)
+    private readonly void OneRow(CpuWeights.Part part, int row, int n, float* y, bool isUp)
     {
-        int k = W.Columns;
-        CodeRows codes = CodeRows.At(scratch, n, k);
-        for (int j = 0; j < n; j++)
+        byte* x = Quantised.Tile(0, 0, 1);
+        float* sums = stackalloc float[PanelFormat.Rows];
+        for (int local = row - part.FirstRow; n > 0;)
         {
-            WeightRows.Unpack(part.Type, part.Row(row + j), k, codes.Codes(j), codes.Scales(j), codes.Offsets(j));
+            int lane = local % PanelFormat.Rows, count = Math.Min(n, PanelFormat.Rows - lane);
+            part.Format!.Gemv(part.Panels + local / PanelFormat.Rows * part.PanelBytes, W.Columns, x, sums);
+            Take(sums + lane, PanelFormat.Rows, count, y, isUp);
+            local += count;
+            n -= count;
+            y += count;
         }
-        // The offsets meet sums of 16 inputs: a product with a sixteenth of the columns.
-        FloatTiles.Multiply(Quantised.SumRows, M, codes.Offsets(0), k / 16, n, k / 16, y, yStride);
-        Int8Tiles.MultiplyAdd(Quantised, M, codes, n, k, y, yStride);
+    }
+
+    /// <summary>Two panels at a time: unpacked once, then all input rows pass.</summary>
+    private readonly void ManyInputs(CpuWeights.Part part, int row, int n, float* y, byte* scratch, bool isUp)
+    {
+        PanelFormat format = part.Format!;
+        int blocks = W.Columns / PanelFormat.Block;
+        byte* w0 = scratch, w1 = scratch + ChunkBlocks * UnpackedBytes;
+        float* sums = (float*)(scratch + 2 * ChunkBlocks * UnpackedBytes);
+        for (int local = row - part.FirstRow; n > 0;)
+        {
+            int lane = local % PanelFormat.Rows, count = Math.Min(n, PanelFormat.Rows - lane), second = Math.Min(n - count, PanelFormat.Rows);
+            byte* panel = part.Panels + local / PanelFormat.Rows * part.PanelBytes;
+            TileArguments tile = new() { W0 = w0, W1 = second > 0 ? w1 : w0 };
+            for (int b = 0; b < blocks; b += ChunkBlocks)
+            {
+                tile.Blocks = Math.Min(ChunkBlocks, blocks - b);
+                tile.GoOn = b;
+                format.Unpack(panel, W.Columns, b, (int)tile.Blocks, w0);
+                if (second > 0) format.Unpack(panel + part.PanelBytes, W.Columns, b, (int)tile.Blocks, w1);
+                for (int i = 0; i < M; i += Quantised.TileRows)
+                {
+                    int rows = Math.Min(Quantised.TileRows, M - i);
+                    tile.X = Quantised.Tile(i, b, rows);
+                    tile.Y0 = sums + 16 * i;
+                    tile.Y1 = second > 0 ? tile.Y0 + 16 * M : tile.Y0;
+                    delegate* unmanaged[SuppressGCTransition]<TileArguments*, void> assembled = AssembledTiles.For(format, rows);
+                    if (assembled != null) assembled(&tile);
+                    else TileKernel.Run(in tile, rows, format);
+                }
+            }
+            Take(sums + lane, PanelFormat.Rows, count, y, isUp);
+            if (second > 0) Take(sums + 16 * M, PanelFormat.Rows, second, y + count, isUp);
+            count += second;
+            local += count;
+            n -= count;
+            y += count;
+        }
+    }
+
+    /// <summary>Brings a column run of results to y: as it is, or as up to the gate that is there.</summary>
+    private readonly void Take(float* results, int stride, int count, float* y, bool isUp)
+    {
+        for (int i = 0; i < M; i++, results += stride, y += YStride)
+        {
+            ReadOnlySpan<float> from = new(results, count);
+            Span<float> to = new(y, count);
+            if (isUp) FastMath.GeluTanhMultiply(to, from, to);
+            else from.CopyTo(to);
+        }
     }
 }

@@ -1,0 +1,170 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+
+namespace GemmaServer.Compute;
+
+/// <summary>
+/// The scales of a panel's 16 rows, behind its codes. A unit is what one scale holds for, 32 or 16 columns:
+/// <c>value = scale · (u − Zero)</c>, or <c>scale · u + offset</c> where there are offsets.
+/// </summary>
+internal unsafe interface IPanelScales
+{
+    /// <summary>Columns of a unit: 32 or 16.</summary>
+    static abstract int Unit { get; }
+
+    /// <summary>Whether units have an offset of their own.</summary>
+    static abstract bool HasOffset { get; }
+
+    /// <summary>Bytes for so many units of 16 rows.</summary>
+    static abstract long Bytes(int units);
+
+    /// <summary>Writes one row's stored block.</summary>
+    /// <param name="fields">What the block holds.</param>
+    /// <param name="length">Its elements.</param>
+    /// <param name="area">The panel's scales.</param>
+    /// <param name="units">Units of a row.</param>
+    /// <param name="unit">The block's first.</param>
+    /// <param name="row">0 … 15.</param>
+    static abstract void Store(in BlockFields fields, int length, byte* area, int units, int unit, int row);
+
+    /// <summary>Scales and offsets of 16 rows, exact in f32.</summary>
+    static abstract void Load(byte* area, int units, int unit, out Vector512<float> scale, out Vector512<float> offset);
+}
+
+/// <summary>One half for 32 columns.</summary>
+internal readonly unsafe struct HalfScales : IPanelScales
+{
+    public static int Unit => 32;
+
+    public static bool HasOffset => false;
+
+    public static long Bytes(int units) => 32L * units;
+
+    public static void Store(in BlockFields fields, int length, byte* area, int units, int unit, int row) => ((ushort*)area)[16 * unit + row] = fields.D;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Load(byte* area, int units, int unit, out Vector512<float> scale, out Vector512<float> offset)
+    {
+        scale = Lanes.HalfToSingle(Vector256.Load((ushort*)area + 16 * unit));
+        offset = default;
+    }
+}
+
+/// <summary>A half and the minimum, also a half, for 32 columns.</summary>
+internal readonly unsafe struct HalfPairs : IPanelScales
+{
+    public static int Unit => 32;
+
+    public static bool HasOffset => true;
+
+    public static long Bytes(int units) => 64L * units;
+
+    public static void Store(in BlockFields fields, int length, byte* area, int units, int unit, int row)
+    {
+        ((ushort*)area)[32 * unit + row] = fields.D;
+        ((ushort*)area)[32 * unit + 16 + row] = fields.M;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Load(byte* area, int units, int unit, out Vector512<float> scale, out Vector512<float> offset)
+    {
+        scale = Lanes.HalfToSingle(Vector256.Load((ushort*)area + 32 * unit));
+        offset = Lanes.HalfToSingle(Vector256.Load((ushort*)area + 32 * unit + 16));
+    }
+}
+
+/// <summary>An exponent byte for 32 columns: 2^(e − 128), MXFP4.</summary>
+internal readonly unsafe struct ExponentScales : IPanelScales
+{
+    public static int Unit => 32;
+
+    public static bool HasOffset => false;
+
+    public static long Bytes(int units) => 16L * units;
+
+    public static void Store(in BlockFields fields, int length, byte* area, int units, int unit, int row) => area[16 * unit + row] = fields.Scales[0];
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Load(byte* area, int units, int unit, out Vector512<float> scale, out Vector512<float> offset)
+    {
+        // The two smallest are subnormal: bits 21 and 22 of the fraction.
+        Vector512<int> e = Lanes.WidenToInt(Vector128.Load(area + 16 * unit));
+        Vector512<int> normal = (e - Vector512<int>.One) << 23, small = Vector512.Create(0x00200000) + (Vector512.Create(0x00200000) & -e);
+        scale = Vector512.ConditionalSelect(Vector512.LessThan(e, Vector512.Create(2)), small, normal).AsSingle();
+        offset = default;
+    }
+}
+
+/// <summary>Signed bytes for units of 32 or 16 columns, times a half for 256.</summary>
+internal readonly unsafe struct ByteScales<TUnit> : IPanelScales where TUnit : struct, IUnit
+{
+    public static int Unit => TUnit.Columns;
+
+    public static bool HasOffset => false;
+
+    public static long Bytes(int units) => 16L * units + 32L * (units / (256 / TUnit.Columns));
+
+    public static void Store(in BlockFields fields, int length, byte* area, int units, int unit, int row)
+    {
+        const int Block = 256;
+        int perBlock = Block / TUnit.Columns;
+        for (int i = 0; i < perBlock; i++) area[16 * (unit + i) + row] = fields.Scales[i];
+        ((ushort*)(area + 16L * units))[16 * (unit / perBlock) + row] = fields.D;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Load(byte* area, int units, int unit, out Vector512<float> scale, out Vector512<float> offset)
+    {
+        Vector512<float> d = Lanes.HalfToSingle(Vector256.Load((ushort*)(area + 16L * units) + 16 * (unit / (256 / TUnit.Columns))));
+        scale = d * Vector512.ConvertToSingle(Lanes.WidenToInt(Vector128.Load((sbyte*)area + 16 * unit)));
+        offset = default;
+    }
+}
+
+/// <summary>Unsigned bytes for scale and minimum of units of 32 or 16 columns, times two halves for 256.</summary>
+internal readonly unsafe struct BytePairs<TUnit> : IPanelScales where TUnit : struct, IUnit
+{
+    public static int Unit => TUnit.Columns;
+
+    public static bool HasOffset => true;
+
+    public static long Bytes(int units) => 32L * units + 64L * (units / (256 / TUnit.Columns));
+
+    public static void Store(in BlockFields fields, int length, byte* area, int units, int unit, int row)
+    {
+        int perBlock = 256 / TUnit.Columns;
+        for (int i = 0; i < perBlock; i++)
+        {
+            area[32 * (unit + i) + row] = fields.Scales[i];
+            area[32 * (unit + i) + 16 + row] = fields.Minima[i];
+        }
+        ushort* halves = (ushort*)(area + 32L * units) + 32 * (unit / perBlock);
+        halves[row] = fields.D;
+        halves[16 + row] = fields.M;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Load(byte* area, int units, int unit, out Vector512<float> scale, out Vector512<float> offset)
+    {
+        ushort* halves = (ushort*)(area + 32L * units) + 32 * (unit / (256 / TUnit.Columns));
+        Vector512<float> d = Lanes.HalfToSingle(Vector256.Load(halves)), m = Lanes.HalfToSingle(Vector256.Load(halves + 16));
+        scale = d * Vector512.ConvertToSingle(Lanes.WidenToInt(Vector128.Load(area + 32 * unit)));
+        offset = -(m * Vector512.ConvertToSingle(Lanes.WidenToInt(Vector128.Load(area + 32 * unit + 16))));
+    }
+}
+
+/// <summary>Columns of a unit as a type.</summary>
+internal interface IUnit
+{
+    static abstract int Columns { get; }
+}
+
+internal readonly struct Unit32 : IUnit
+{
+    public static int Columns => 32;
+}
+
+internal readonly struct Unit16 : IUnit
+{
+    public static int Columns => 16;
+}

@@ -1,0 +1,141 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+
+namespace GemmaServer.Compute;
+
+/// <summary>One type's packing and products; the JIT writes a body for each.</summary>
+internal sealed unsafe class PanelFormat<TReader, TCodes, TScales>(TensorType type, int zero) : PanelFormat(type, zero, TScales.Unit, TScales.HasOffset)
+    where TReader : struct, IBlockReader
+    where TCodes : struct, IPanelCodes
+    where TScales : struct, IPanelScales
+{
+    public override long PanelBytes(int columns) => (CodeBytes(columns) + TScales.Bytes(columns / TScales.Unit) + 63) & ~63L;
+
+    public override void Pack(byte* source, long rowBytes, int rows, int columns, byte* panel)
+    {
+        (int length, int bytes) = TensorTypes.Block(Type);
+        BlockFields fields = default;
+        uint* quads = stackalloc uint[Rows * 256 / 4];      // [block of 32][quad][row]
+        new Span<uint>(quads, Rows * 256 / 4).Clear();
+        byte* scales = panel + CodeBytes(columns);
+        new Span<byte>(scales, (int)(PanelBytes(columns) - CodeBytes(columns))).Clear();
+        for (int i = 0; i < columns / length; i++)
+        {
+            for (int row = 0; row < rows; row++)
+            {
+                TReader.Read(source + row * rowBytes + (long)i * bytes, ref fields);
+                TScales.Store(in fields, length, scales, columns / TScales.Unit, i * length / TScales.Unit, row);
+                uint* codes = (uint*)fields.Codes;
+                for (int q = 0; q < length / 4; q++) quads[Rows * q + row] = codes[q];
+            }
+            for (int b = 0; b < length / Block; b++)
+                TCodes.Store((byte*)quads + 512 * b, panel + (long)(i * (length / Block) + b) * TCodes.Bytes);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public override void Gemv(byte* panel, int columns, byte* x, float* y)
+    {
+        int blocks = columns / Block, units = columns / TScales.Unit;
+        byte* scales = panel + CodeBytes(columns);
+        Vector256<float> low = default, high = default;
+        for (int b = 0; b < blocks; b++, panel += TCodes.Bytes, x += QuantisedRows.BlockBytes)
+        {
+            float s = *(float*)(x + 32);
+            int first = *(short*)(x + 36), second = *(short*)(x + 38);
+            TCodes.Load(panel, 0, out Vector256<byte> c0, out Vector256<byte> c1, out Vector256<byte> c2, out Vector256<byte> c3, out Vector256<byte> c4, out Vector256<byte> c5, out Vector256<byte> c6, out Vector256<byte> c7);
+            TCodes.Load(panel, 32, out Vector256<byte> d0, out Vector256<byte> d1, out Vector256<byte> d2, out Vector256<byte> d3, out Vector256<byte> d4, out Vector256<byte> d5, out Vector256<byte> d6, out Vector256<byte> d7);
+            Vector256<sbyte> x0 = Quad(x), x1 = Quad(x + 4), x2 = Quad(x + 8), x3 = Quad(x + 12);
+            Vector256<sbyte> x4 = Quad(x + 16), x5 = Quad(x + 20), x6 = Quad(x + 24), x7 = Quad(x + 28);
+            if (TScales.Unit == 32)
+            {
+                TScales.Load(scales, units, b, out Vector512<float> scale, out Vector512<float> offset);
+                Vector256<int> bias = Vector256.Create(-Zero * (first + second));
+                Vector256<int> a = Dots(c0, c1, c2, c3, x0, x1, x2, x3, bias), e = Dots(d0, d1, d2, d3, x0, x1, x2, x3, bias);
+                a = Dots(c4, c5, c6, c7, x4, x5, x6, x7, a);
+                e = Dots(d4, d5, d6, d7, x4, x5, x6, x7, e);
+                low = Add(a, scale.GetLower(), offset.GetLower(), first + second, s, low);
+                high = Add(e, scale.GetUpper(), offset.GetUpper(), first + second, s, high);
+            }
+            else
+            {
+                TScales.Load(scales, units, 2 * b, out Vector512<float> scale, out Vector512<float> offset);
+                Vector256<int> bias = Vector256.Create(-Zero * first);
+                low = Add(Dots(c0, c1, c2, c3, x0, x1, x2, x3, bias), scale.GetLower(), offset.GetLower(), first, s, low);
+                high = Add(Dots(d0, d1, d2, d3, x0, x1, x2, x3, bias), scale.GetUpper(), offset.GetUpper(), first, s, high);
+                TScales.Load(scales, units, 2 * b + 1, out scale, out offset);
+                bias = Vector256.Create(-Zero * second);
+                low = Add(Dots(c4, c5, c6, c7, x4, x5, x6, x7, bias), scale.GetLower(), offset.GetLower(), second, s, low);
+                high = Add(Dots(d4, d5, d6, d7, x4, x5, x6, x7, bias), scale.GetUpper(), offset.GetUpper(), second, s, high);
+            }
+        }
+        low.Store(y);
+        high.Store(y + 8);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public override void Unpack(byte* panel, int columns, int firstBlock, int blocks, byte* unpacked)
+    {
+        int units = columns / TScales.Unit;
+        byte* scales = panel + CodeBytes(columns);
+        byte* codes = panel + (long)firstBlock * TCodes.Bytes;
+        for (int b = firstBlock; b < firstBlock + blocks; b++, codes += TCodes.Bytes, unpacked += UnpackedBytes)
+        {
+            for (int half = 0; half < 64; half += 32)
+            {
+                TCodes.Load(codes, half, out Vector256<byte> c0, out Vector256<byte> c1, out Vector256<byte> c2, out Vector256<byte> c3, out Vector256<byte> c4, out Vector256<byte> c5, out Vector256<byte> c6, out Vector256<byte> c7);
+                Vector256<byte> zero = Vector256.Create((byte)Zero);
+                byte* to = unpacked + half;
+                Vector256<int> a = Signed(c0, zero, to) + Signed(c1, zero, to + 64) + Signed(c2, zero, to + 128) + Signed(c3, zero, to + 192);
+                Vector256<int> e = Signed(c4, zero, to + 256) + Signed(c5, zero, to + 320) + Signed(c6, zero, to + 384) + Signed(c7, zero, to + 448);
+                byte* bias = unpacked + 512 + half;
+                if (TScales.Unit == 32)
+                {
+                    ((a + e) * -128).Store((int*)bias);
+                }
+                else
+                {
+                    (a * -128).Store((int*)bias);
+                    (e * -128).Store((int*)(bias + (TScales.HasOffset ? 192 : 128)));
+                }
+            }
+            byte* unit = unpacked + 512;
+            for (int u = 0; u < Block / TScales.Unit; u++, unit += TScales.HasOffset ? 192 : 128)
+            {
+                TScales.Load(scales, units, b * (Block / TScales.Unit) + u, out Vector512<float> scale, out Vector512<float> offset);
+                scale.Store((float*)(unit + 64));
+                if (TScales.HasOffset) offset.Store((float*)(unit + 128));
+            }
+        }
+    }
+
+    private static long CodeBytes(int columns) => (long)(columns / Block) * TCodes.Bytes;
+
+    /// <summary>Four inputs in every lane.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<sbyte> Quad(byte* x) => Vector256.Create(*(int*)x).AsSByte();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<int> Dots(
+        Vector256<byte> u0, Vector256<byte> u1, Vector256<byte> u2, Vector256<byte> u3,
+        Vector256<sbyte> q0, Vector256<sbyte> q1, Vector256<sbyte> q2, Vector256<sbyte> q3, Vector256<int> sum) =>
+        Dot4.Add(u3, q3, Dot4.Add(u2, q2, Dot4.Add(u1, q1, Dot4.Add(u0, q0, sum))));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> Add(Vector256<int> dot, Vector256<float> scale, Vector256<float> offset, int inputs, float inputScale, Vector256<float> sum)
+    {
+        Vector256<float> t = Vector256.ConvertToSingle(dot) * scale;
+        if (TScales.HasOffset) t = Vector256.FusedMultiplyAdd(offset, Vector256.Create((float)inputs), t);
+        return Vector256.FusedMultiplyAdd(t, Vector256.Create(inputScale), sum);
+    }
+
+    /// <summary>Stores u − zero and gives the sums of its fours.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<int> Signed(Vector256<byte> u, Vector256<byte> zero, byte* to)
+    {
+        Vector256<sbyte> w = (u - zero).AsSByte();
+        w.Store((sbyte*)to);
+        return Dot4.Add(Vector256<byte>.One, w, Vector256<int>.Zero);
+    }
+}
