@@ -36,6 +36,7 @@ public struct Q2_KBlock : IQuantBlock<Q2_KBlock>
     }
 
     /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Unpack(in Q2_KBlock block, Span<byte> q, Span<float> scale, Span<float> offset)
     {
         TwoBits(block.Qs, q);
@@ -79,6 +80,7 @@ public struct Q3_KBlock : IQuantBlock<Q3_KBlock>
     public static int Zero => 4;
 
     /// <summary>Six-bit scale of group <paramref name="g"/>: a nibble of bytes 0…7, two bits of bytes 8…11.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static int Scale(ReadOnlySpan<byte> s, int g) => (s[g & 7] >> (g >> 3) * 4 & 15) | (s[8 + (g & 3)] >> (g >> 2) * 2 & 3) << 4;
 
     /// <inheritdoc/>
@@ -95,6 +97,7 @@ public struct Q3_KBlock : IQuantBlock<Q3_KBlock>
     }
 
     /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Unpack(in Q3_KBlock block, Span<byte> q, Span<float> scale, Span<float> offset)
     {
         Q2_KBlock.TwoBits(block.Qs, q);
@@ -146,6 +149,7 @@ public struct Q6_KBlock : IQuantBlock<Q6_KBlock>
     }
 
     /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Unpack(in Q6_KBlock block, Span<byte> q, Span<float> scale, Span<float> offset)
     {
         ReadOnlySpan<byte> ql = block.Ql, qh = block.Qh;

@@ -40,6 +40,7 @@ public struct Q4_KBlock : IQuantBlock<Q4_KBlock>
     }
 
     /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Unpack(in Q4_KBlock block, Span<byte> q, Span<float> scale, Span<float> offset)
     {
         ReadOnlySpan<byte> qs = block.Qs;
@@ -53,6 +54,7 @@ public struct Q4_KBlock : IQuantBlock<Q4_KBlock>
     }
 
     /// <summary>The eight pairs, each for two groups of 16; Q5_K has them too.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static void ScalesAndMinima(ReadOnlySpan<byte> packed, float d, float dmin, Span<float> scale, Span<float> offset)
     {
         BlockParts.SixBitScales(packed, out ulong scales, out ulong minima);
@@ -101,6 +103,7 @@ public struct Q5_KBlock : IQuantBlock<Q5_KBlock>
     }
 
     /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Unpack(in Q5_KBlock block, Span<byte> q, Span<float> scale, Span<float> offset)
     {
         ReadOnlySpan<byte> qs = block.Qs;
@@ -149,6 +152,7 @@ public struct IQ4_XSBlock : IQuantBlock<IQ4_XSBlock>
     }
 
     /// <inheritdoc/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Unpack(in IQ4_XSBlock block, Span<byte> q, Span<float> scale, Span<float> offset)
     {
         ReadOnlySpan<byte> qs = block.Qs;

@@ -65,49 +65,13 @@ public static unsafe class WeightRows
         }
     }
 
-    /// <summary>A row to codes u, <c>[columns]</c>, with scale and offset, <c>[columns / 16]</c> each.</summary>
-    internal static void Unpack(TensorType type, byte* row, int columns, byte* q, float* scale, float* offset)
-    {
-        switch (type)
-        {
-            case TensorType.Q4_0: Unpack<Q4_0Block>(row, columns, q, scale, offset); break;
-            case TensorType.Q4_1: Unpack<Q4_1Block>(row, columns, q, scale, offset); break;
-            case TensorType.Q5_0: Unpack<Q5_0Block>(row, columns, q, scale, offset); break;
-            case TensorType.Q5_1: Unpack<Q5_1Block>(row, columns, q, scale, offset); break;
-            case TensorType.Q8_0: Unpack<Q8_0Block>(row, columns, q, scale, offset); break;
-            case TensorType.Q2_K: Unpack<Q2_KBlock>(row, columns, q, scale, offset); break;
-            case TensorType.Q3_K: Unpack<Q3_KBlock>(row, columns, q, scale, offset); break;
-            case TensorType.Q4_K: Unpack<Q4_KBlock>(row, columns, q, scale, offset); break;
-            case TensorType.Q5_K: Unpack<Q5_KBlock>(row, columns, q, scale, offset); break;
-            case TensorType.Q6_K: Unpack<Q6_KBlock>(row, columns, q, scale, offset); break;
-            case TensorType.IQ4_NL: Unpack<IQ4_NLBlock>(row, columns, q, scale, offset); break;
-            case TensorType.IQ4_XS: Unpack<IQ4_XSBlock>(row, columns, q, scale, offset); break;
-            case TensorType.MXFP4: Unpack<MXFP4Block>(row, columns, q, scale, offset); break;
-            default: throw Unsupported(type);
-        }
-    }
-
-
     private static NotSupportedException Unsupported(TensorType type) => new($"No matrix product for tensors of type {type}.");
-
-    private static void Unpack<TBlock>(byte* row, int columns, byte* q, float* scale, float* offset)
-        where TBlock : unmanaged, IQuantBlock<TBlock>
-    {
-        int length = TBlock.Length, groups = length / 16;
-        TBlock* block = (TBlock*)row;
-        for (int i = 0; i < columns; i += length)
-        {
-            TBlock.Unpack(in *block++, new Span<byte>(q, length), new Span<float>(scale, groups), new Span<float>(offset, groups));
-            q += length;
-            scale += groups;
-            offset += groups;
-        }
-    }
 
     /// <summary>
     /// Codes first, then sixteen values at a time. Every product here has one rounding at most, so the order of factors
     /// does not matter; u − Zero comes first so that the sign of zero is ggml's.
     /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Dequantize<TBlock>(byte* row, int columns, float* dst) where TBlock : unmanaged, IQuantBlock<TBlock>
     {
         int length = TBlock.Length;

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
 
 namespace GemmaServer.Compute;
 
@@ -24,6 +25,7 @@ internal unsafe interface IBlockReader
 
 internal readonly unsafe struct Q4_0Reader : IBlockReader
 {
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read(byte* block, ref BlockFields fields)
     {
         ref Q4_0Block b = ref *(Q4_0Block*)block;
@@ -34,6 +36,7 @@ internal readonly unsafe struct Q4_0Reader : IBlockReader
 
 internal readonly unsafe struct Q4_1Reader : IBlockReader
 {
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read(byte* block, ref BlockFields fields)
     {
         ref Q4_1Block b = ref *(Q4_1Block*)block;
@@ -44,6 +47,7 @@ internal readonly unsafe struct Q4_1Reader : IBlockReader
 
 internal readonly unsafe struct Q5_0Reader : IBlockReader
 {
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read(byte* block, ref BlockFields fields)
     {
         ref Q5_0Block b = ref *(Q5_0Block*)block;
@@ -58,6 +62,7 @@ internal readonly unsafe struct Q5_0Reader : IBlockReader
 
 internal readonly unsafe struct Q5_1Reader : IBlockReader
 {
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read(byte* block, ref BlockFields fields)
     {
         ref Q5_1Block b = ref *(Q5_1Block*)block;
@@ -72,6 +77,7 @@ internal readonly unsafe struct Q5_1Reader : IBlockReader
 
 internal readonly unsafe struct Q8_0Reader : IBlockReader
 {
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read(byte* block, ref BlockFields fields)
     {
         fields.D = *(ushort*)block;
@@ -81,6 +87,7 @@ internal readonly unsafe struct Q8_0Reader : IBlockReader
 
 internal readonly unsafe struct IQ4_NLReader : IBlockReader
 {
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read(byte* block, ref BlockFields fields)
     {
         ref IQ4_NLBlock b = ref *(IQ4_NLBlock*)block;
@@ -91,6 +98,7 @@ internal readonly unsafe struct IQ4_NLReader : IBlockReader
 
 internal readonly unsafe struct MXFP4Reader : IBlockReader
 {
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read(byte* block, ref BlockFields fields)
     {
         ref MXFP4Block b = ref *(MXFP4Block*)block;
@@ -101,6 +109,7 @@ internal readonly unsafe struct MXFP4Reader : IBlockReader
 
 internal readonly unsafe struct Q2_KReader : IBlockReader
 {
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read(byte* block, ref BlockFields fields)
     {
         ref Q2_KBlock b = ref *(Q2_KBlock*)block;
@@ -112,6 +121,7 @@ internal readonly unsafe struct Q2_KReader : IBlockReader
 
 internal readonly unsafe struct Q3_KReader : IBlockReader
 {
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read(byte* block, ref BlockFields fields)
     {
         ref Q3_KBlock b = ref *(Q3_KBlock*)block;
@@ -123,6 +133,7 @@ internal readonly unsafe struct Q3_KReader : IBlockReader
 
 internal readonly unsafe struct Q4_KReader : IBlockReader
 {
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read(byte* block, ref BlockFields fields)
     {
         ref Q4_KBlock b = ref *(Q4_KBlock*)block;
@@ -134,6 +145,7 @@ internal readonly unsafe struct Q4_KReader : IBlockReader
 
 internal readonly unsafe struct Q5_KReader : IBlockReader
 {
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read(byte* block, ref BlockFields fields)
     {
         ref Q5_KBlock b = ref *(Q5_KBlock*)block;
@@ -145,6 +157,7 @@ internal readonly unsafe struct Q5_KReader : IBlockReader
 
 internal readonly unsafe struct Q6_KReader : IBlockReader
 {
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read(byte* block, ref BlockFields fields)
     {
         ref Q6_KBlock b = ref *(Q6_KBlock*)block;
@@ -156,6 +169,7 @@ internal readonly unsafe struct Q6_KReader : IBlockReader
 
 internal readonly unsafe struct IQ4_XSReader : IBlockReader
 {
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read(byte* block, ref BlockFields fields)
     {
         ref IQ4_XSBlock b = ref *(IQ4_XSBlock*)block;
@@ -177,6 +191,7 @@ internal readonly unsafe struct IQ4_XSReader : IBlockReader
 internal static unsafe class BlockCodes
 {
     /// <summary>The codes of a block whose codes are its stored bits.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Of<TBlock>(byte* block, byte* codes) where TBlock : unmanaged, IQuantBlock<TBlock>
     {
         float* unused = stackalloc float[32];
@@ -185,6 +200,7 @@ internal static unsafe class BlockCodes
     }
 
     /// <summary>Q4_K's and Q5_K's scales and minima.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void SixBits(ReadOnlySpan<byte> packed, ref BlockFields fields)
     {
         BlockParts.SixBitScales(packed, out ulong scales, out ulong minima);

@@ -28,6 +28,7 @@ internal readonly unsafe struct NibbleCodes : IPanelCodes
 {
     public static int Bytes => 256;
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(byte* quads, byte* block)
     {
         for (int i = 0; i < 256; i += 32)
@@ -62,6 +63,7 @@ internal readonly unsafe struct FiveBitCodes : IPanelCodes
 {
     public static int Bytes => 320;
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(byte* quads, byte* block)
     {
         NibbleCodes.Store(quads, block);
@@ -99,6 +101,7 @@ internal readonly unsafe struct SixBitCodes : IPanelCodes
 {
     public static int Bytes => 384;
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(byte* quads, byte* block)
     {
         NibbleCodes.Store(quads, block);
@@ -136,6 +139,7 @@ internal readonly unsafe struct ByteCodes : IPanelCodes
 {
     public static int Bytes => 512;
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(byte* quads, byte* block) => Buffer.MemoryCopy(quads, block, 512, 512);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -178,6 +182,7 @@ internal readonly unsafe struct TableCodes<TTable> : IPanelCodes where TTable : 
 {
     public static int Bytes => 256;
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(byte* quads, byte* block) => NibbleCodes.Store(quads, block);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

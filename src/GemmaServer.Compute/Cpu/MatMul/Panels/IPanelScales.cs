@@ -40,6 +40,7 @@ internal readonly unsafe struct HalfScales : IPanelScales
 
     public static long Bytes(int units) => 32L * units;
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(in BlockFields fields, int length, byte* area, int units, int unit, int row) => ((ushort*)area)[16 * unit + row] = fields.D;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -59,6 +60,7 @@ internal readonly unsafe struct HalfPairs : IPanelScales
 
     public static long Bytes(int units) => 64L * units;
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(in BlockFields fields, int length, byte* area, int units, int unit, int row)
     {
         ((ushort*)area)[32 * unit + row] = fields.D;
@@ -82,6 +84,7 @@ internal readonly unsafe struct ExponentScales : IPanelScales
 
     public static long Bytes(int units) => 16L * units;
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(in BlockFields fields, int length, byte* area, int units, int unit, int row) => area[16 * unit + row] = fields.Scales[0];
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -104,6 +107,7 @@ internal readonly unsafe struct ByteScales<TUnit> : IPanelScales where TUnit : s
 
     public static long Bytes(int units) => 16L * units + 32L * (units / (256 / TUnit.Columns));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(in BlockFields fields, int length, byte* area, int units, int unit, int row)
     {
         const int Block = 256;
@@ -130,6 +134,7 @@ internal readonly unsafe struct BytePairs<TUnit> : IPanelScales where TUnit : st
 
     public static long Bytes(int units) => 32L * units + 64L * (units / (256 / TUnit.Columns));
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(in BlockFields fields, int length, byte* area, int units, int unit, int row)
     {
         int perBlock = 256 / TUnit.Columns;

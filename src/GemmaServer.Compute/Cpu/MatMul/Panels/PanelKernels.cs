@@ -12,6 +12,7 @@ internal sealed unsafe class PanelFormat<TReader, TCodes, TScales>(TensorType ty
 {
     public override long PanelBytes(int columns) => (CodeBytes(columns) + TScales.Bytes(columns / TScales.Unit) + 63) & ~63L;
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public override void Pack(byte* source, long rowBytes, int rows, int columns, byte* panel)
     {
         (int length, int bytes) = TensorTypes.Block(Type);
