@@ -53,7 +53,15 @@ public sealed unsafe class CpuDevice : IComputeDevice
     public DeviceTensor CreateTensor(int rows, int columns) => new CpuTensor(rows, columns);
 
     /// <inheritdoc/>
-    public DeviceMatrix LoadMatrix(params ReadOnlySpan<TensorSource> parts) => new CpuMatrix(new CpuWeights(parts.ToArray()));
+    public DeviceMatrix LoadMatrix(params ReadOnlySpan<TensorSource> parts)
+    {
+        CpuWeights weights = new(parts);
+        _matMul.Prepare(weights);
+        return new CpuMatrix(weights);
+    }
+
+    /// <inheritdoc/>
+    public DeviceMatrix LoadTable(TensorSource source) => new CpuMatrix(new CpuWeights(source));
 
     /// <inheritdoc/>
     public DeviceVector LoadVector(TensorSource source, float scale = 1f)

@@ -8,9 +8,10 @@ internal sealed class CpuExperts(WorkerPool workers, CpuMatMul matMul) : IDispos
 {
     // The router stays in floats: a rounded score swaps experts.
     private readonly CpuMatMul _exact = new(workers, ActivationType.F32);
-    private CpuTensor? _input, _scores, _activation, _up, _output;
+    private CpuTensor? _input, _scores, _activation, _output;
     private int[] _chosen = [], _starts = [], _cursor = [], _rows = [], _assignments = [];
     private float[] _shares = [];
+    private RowGroup[] _groups = [];
     private int _used, _expertCount;
 
     /// <summary>Scores every expert for every row and keeps the best, with their weights.</summary>
@@ -30,25 +31,16 @@ internal sealed class CpuExperts(WorkerPool workers, CpuMatMul matMul) : IDispos
     public void Run(int rows, CpuTensor x, CpuWeights gate, CpuWeights? up, CpuWeights down, int width, CpuTensor y)
     {
         ReserveOutputs(x.Rows * _used, width, y.Columns);
+        int places = rows * _used, groups = 0, gateRows = up is null ? 2 * width : width;
         for (int e = 0; e < _expertCount; e++)
         {
             int start = _starts[e], count = _starts[e + 1] - start;
-            if (count == 0) continue;
-            InputRows gathered = new(x.All, _rows.AsSpan(start, count), x.Columns);
-            Span<float> inner = _activation!.All.Slice(start * width, count * width);
-            if (up is null)
-            {
-                matMul.MultiplyGated(gathered, gate, 2 * width * e, 2 * width * e + width, width, inner, width);
-            }
-            else
-            {
-                matMul.Multiply(gathered, gate, width * e, width, inner, width);
-                matMul.Multiply(gathered, up, width * e, width, _up!.All[(start * width)..], width);
-                GateJob gating = new(_activation, _up, start);
-                workers.Run(ref gating, count);
-            }
-            matMul.Multiply(new InputRows(inner, count, width), down, y.Columns * e, y.Columns, _output!.All[(start * y.Columns)..], y.Columns);
+            if (count > 0) _groups[groups++] = new RowGroup(start, count, gateRows * e, up is null ? gateRows * e + width : width * e);
         }
+        InputRows gathered = new(x.All, _rows.AsSpan(0, places), x.Columns);
+        matMul.RunGroups(gathered, _groups.AsSpan(0, groups), gate, up ?? gate, width, _activation!.All, width);
+        for (int g = 0; g < groups; g++) _groups[g] = _groups[g] with { FirstRow = _groups[g].FirstRow / gateRows * y.Columns };
+        matMul.RunGroups(new InputRows(_activation.All, places, width), _groups.AsSpan(0, groups), down, null, y.Columns, _output!.All, y.Columns);
         ScatterJob scatter = new(_output!, _assignments, _shares, _used, y);
         workers.Run(ref scatter, rows);
     }
@@ -56,7 +48,7 @@ internal sealed class CpuExperts(WorkerPool workers, CpuMatMul matMul) : IDispos
     public void Dispose()
     {
         _exact.Dispose();
-        foreach (CpuTensor? t in (CpuTensor?[])[_input, _scores, _activation, _up, _output]) t?.Dispose();
+        foreach (CpuTensor? t in (CpuTensor?[])[_input, _scores, _activation, _output]) t?.Dispose();
     }
 
     /// <summary>Counting sort of (row, choice) by expert. <c>_rows</c>: the input row of each place; <c>_assignments</c>: a row's places, by choice.</summary>
@@ -85,13 +77,13 @@ internal sealed class CpuExperts(WorkerPool workers, CpuMatMul matMul) : IDispos
         _assignments = new int[rows * _used];
         _starts = new int[_expertCount + 1];
         _cursor = new int[_expertCount];
+        _groups = new RowGroup[_expertCount];
     }
 
     private void ReserveOutputs(int places, int width, int hidden)
     {
         if (_activation is not null) return;
         _activation = new CpuTensor(places, width);
-        _up = new CpuTensor(places, width);
         _output = new CpuTensor(places, hidden);
     }
 
@@ -119,15 +111,6 @@ internal sealed class CpuExperts(WorkerPool workers, CpuMatMul matMul) : IDispos
             for (int k = 0; k < used; k++) sum += share[k] = MathF.Exp(share[k] - max);
             for (int k = 0; k < used; k++) share[k] = share[k] / sum * expertScale[best[k]];
             best.Sort(share);
-        }
-    }
-
-    private readonly struct GateJob(CpuTensor gate, CpuTensor up, int start) : IWorkerJob
-    {
-        public void Execute(int item, int worker)
-        {
-            Span<float> g = gate.RowSpan(start + item);
-            FastMath.GeluTanhMultiply(g, up.RowSpan(start + item), g);
         }
     }
 

@@ -23,6 +23,9 @@ public interface IComputeDevice : IDisposable
     /// <summary>A matrix from parts stacked by rows (q, k, v; gate, up), each with its own storage type.</summary>
     DeviceMatrix LoadMatrix(params ReadOnlySpan<TensorSource> parts);
 
+    /// <summary>A matrix whose rows are looked up and never multiplied: it may stay where it is mapped.</summary>
+    DeviceMatrix LoadTable(TensorSource source);
+
     /// <summary>A vector from an f32, f16 or bf16 tensor, multiplied by <paramref name="scale"/>.</summary>
     DeviceVector LoadVector(TensorSource source, float scale = 1f);
 

@@ -16,12 +16,13 @@ public sealed class Gemma4Weights : IDisposable
         _device = device;
         _tensors = checkpoint.Tensors;
         ModelConfig config = checkpoint.Config;
-        Embedding = Matrix("token_embd.weight");
-        Head = _tensors.ContainsKey("output.weight") ? Matrix("output.weight") : Embedding;
+        bool isTied = !_tensors.ContainsKey("output.weight");
+        Embedding = isTied ? Matrix("token_embd.weight") : Table("token_embd.weight");
+        Head = isTied ? Embedding : Matrix("output.weight");
         OutputNorm = Vector("output_norm.weight");
         if (config.PerLayerInputSize > 0)
         {
-            PerLayerTable = Matrix("per_layer_token_embd.weight");
+            PerLayerTable = Table("per_layer_token_embd.weight");
             PerLayerProjection = Matrix("per_layer_model_proj.weight");
             PerLayerNorm = Vector("per_layer_proj_norm.weight");
         }
@@ -62,6 +63,8 @@ public sealed class Gemma4Weights : IDisposable
         TensorSource[] parts = [.. names.Select(n => _tensors[n])];
         return Own(_device.LoadMatrix(parts));
     }
+
+    internal DeviceMatrix Table(string name) => Own(_device.LoadTable(_tensors[name]));
 
     internal DeviceVector Vector(string name, float scale = 1f) => Own(_device.LoadVector(_tensors[name], scale));
 

@@ -5,7 +5,7 @@ namespace GemmaServer.Compute;
 /// alone: not on m, on the rows beside it, on the number of threads or on the register width.
 /// </summary>
 /// <remarks>
-/// Workers take a few weight rows at a time, decode them once into scratch of their own and use them for all m rows.
+/// Workers take a few weight rows at a time, unpack or decode them once into scratch of their own and use them for all m rows.
 /// One caller at a time; calls do not allocate once scratch has grown to the largest shape.
 /// </remarks>
 public sealed unsafe class CpuMatMul : IDisposable
@@ -14,6 +14,8 @@ public sealed unsafe class CpuMatMul : IDisposable
     private readonly AlignedBuffer _quantised = new();
     private readonly AlignedBuffer _scratch = new();
     private readonly WeightArena _arena = new();
+    private ProductJob[] _jobs = [];
+    private int[] _firstItems = [];
 
     /// <summary>Products on <paramref name="pool"/>, which stays the caller's.</summary>
     public CpuMatMul(WorkerPool pool, ActivationType activations)
@@ -109,56 +111,114 @@ public sealed unsafe class CpuMatMul : IDisposable
 
     private void Run(InputRows x, CpuWeights w, int firstRow, int upRow, int rowCount, Span<float> y, int yStride)
     {
-        CheckRange(w, firstRow, rowCount);
+        RowGroup group = new(0, x.Count, firstRow, upRow);
+        RunGroups(x, [group], w, upRow < 0 ? null : w, rowCount, y, yStride);
+    }
+
+    /// <summary>
+    /// Several products in one go: rows <see cref="RowGroup.Start"/> … of x against rows of w of each group's own, as for all
+    /// experts of a batch. Every weight row is read once.
+    /// </summary>
+    /// <param name="x">Input rows of all groups, in their order.</param>
+    /// <param name="groups">Which rows meet which weights; none is empty.</param>
+    /// <param name="w">Weights; the gate's in a gated product.</param>
+    /// <param name="up">Null for a plain product; else <c>y = gelu(x · w) · (x · up)</c>.</param>
+    /// <param name="rowCount">Weight rows of a group.</param>
+    /// <param name="y">Output, a row for each row of x; may not overlap x.</param>
+    /// <param name="yStride">Floats between output rows, at least rowCount.</param>
+    /// <exception cref="ArgumentException">A row lies outside its span.</exception>
+    internal void RunGroups(InputRows x, ReadOnlySpan<RowGroup> groups, CpuWeights w, CpuWeights? up, int rowCount, Span<float> y, int yStride)
+    {
         x.Check(w.Columns);
-        int m = x.Count;
+        int m = x.Count, most = 0, items = 0;
         if (m == 0 || rowCount == 0) return;
         if (m > 1 && yStride < rowCount) throw new ArgumentException($"Rows of {rowCount} results cannot lie {yStride} apart.", nameof(yStride));
         if ((long)(m - 1) * yStride + rowCount > y.Length) throw new ArgumentException("The output is shorter than its rows.", nameof(y));
+        bool integers = Activations == ActivationType.Int8 && (w.HasQuantisedPart || up is { HasQuantisedPart: true });
+        if (integers)
+        {
+            Prepare(w);
+            if (up is not null) Prepare(up);
+        }
+        if (_jobs.Length < groups.Length) (_jobs, _firstItems) = (new ProductJob[groups.Length], new int[groups.Length + 1]);
 
         fixed (float* input = x.Data)
         fixed (int* indices = x.Indices)
         fixed (float* output = y)
         {
-            RowPointers rows = new(input, x.Stride, x.IsGathered ? indices : null);
-            int rowsPerItem = m == 1 ? ProductJob.FewRows : ProductJob.ManyRows;
-            long scratchBytes = ProductJob.ScratchFor(m, w.Columns);
-            bool integers = Activations == ActivationType.Int8 && w.HasQuantisedPart;
-            if (integers) Prepare(w);
-            ProductJob job = new()
+            byte* codes = integers ? _quantised.Ensure(QuantisedRows.Bytes(m, w.Columns)) : null;
+            for (int g = 0; g < groups.Length; g++)
             {
-                X = rows,
-                Quantised = integers ? Quantise(rows, m, w.Columns) : default,
-                M = m,
-                W = w,
-                FirstRow = firstRow,
-                UpRow = upRow,
-                RowCount = rowCount,
-                RowsPerItem = rowsPerItem,
-                Y = output,
-                YStride = yStride,
-                Integers = integers,
-                Scratch = _scratch.Ensure(scratchBytes * _pool.Threads),
-                ScratchBytes = scratchBytes,
-            };
-            _pool.Run(ref job, (rowCount + rowsPerItem - 1) / rowsPerItem);
+                RowGroup group = groups[g];
+                CheckRange(w, group.FirstRow, rowCount);
+                if (up is not null) CheckRange(up, group.UpRow, rowCount);
+                most = Math.Max(most, group.Count);
+                _jobs[g] = new ProductJob
+                {
+                    X = x.IsGathered ? new(input, x.Stride, indices + group.Start) : new(input + (nint)group.Start * x.Stride, x.Stride, null),
+                    Quantised = integers ? new(codes + QuantisedRows.Bytes(group.Start, w.Columns), group.Count, w.Columns) : default,
+                    M = group.Count,
+                    W = w,
+                    FirstRow = group.FirstRow,
+                    Up = up,
+                    UpRow = group.UpRow,
+                    RowCount = rowCount,
+                    RowsPerItem = group.Count == 1 ? ProductJob.FewRows : ProductJob.ManyRows,
+                    Y = output + (nint)group.Start * yStride,
+                    YStride = yStride,
+                    Integers = integers,
+                };
+                _firstItems[g] = items;
+                items += _jobs[g].Items;
+            }
+            _firstItems[groups.Length] = items;
+            long scratchBytes = ProductJob.ScratchFor(most, w.Columns);
+            byte* scratch = _scratch.Ensure(scratchBytes * _pool.Threads);
+            for (int g = 0; g < groups.Length; g++)
+            {
+                _jobs[g].Scratch = scratch;
+                _jobs[g].ScratchBytes = scratchBytes;
+            }
+
+            if (integers)
+            {
+                QuantiseJob quantise = new(_jobs, groups.Length);
+                _pool.Run(ref quantise, groups.Length == 1 ? m : groups.Length);
+            }
+            GroupJob job = new(_jobs, _firstItems, groups.Length);
+            _pool.Run(ref job, items);
         }
     }
 
-    /// <summary>The input as bytes, once for all weight rows.</summary>
-    private QuantisedRows Quantise(RowPointers x, int m, int k)
+    /// <summary>The input as bytes, once for all weight rows: an item is a row of the only group, or a group.</summary>
+    private readonly struct QuantiseJob(ProductJob[] jobs, int groups) : IWorkerJob
     {
-        QuantisedRows rows = new(_quantised.Ensure(QuantisedRows.Bytes(m, k)), m, k);
-        QuantiseJob job = new() { X = x, Rows = rows };
-        _pool.Run(ref job, m);
-        return rows;
+        public void Execute(int item, int worker)
+        {
+            ref ProductJob job = ref jobs[groups == 1 ? 0 : item];
+            if (groups == 1) job.Quantised.Quantise(item, job.X[item]);
+            else for (int i = 0; i < job.M; i++) job.Quantised.Quantise(i, job.X[i]);
+        }
     }
 
-    private struct QuantiseJob : IWorkerJob
+    /// <summary>The items of all groups, one after the other.</summary>
+    private readonly struct GroupJob(ProductJob[] jobs, int[] firstItems, int groups) : IWorkerJob
     {
-        public RowPointers X;
-        public QuantisedRows Rows;
+        public void Execute(int item, int worker)
+        {
+            int g = 0;
+            for (int step = HighestBit(groups); step > 0; step >>= 1)
+                if (g + step < groups && firstItems[g + step] <= item) g += step;
+            jobs[g].Execute(item - firstItems[g], worker);
+        }
 
-        public readonly void Execute(int item, int worker) => Rows.Quantise(item, X[item]);
+        private static int HighestBit(int groups) => groups <= 1 ? 0 : 1 << System.Numerics.BitOperations.Log2((uint)groups);
     }
 }
+
+/// <summary>Some input rows and the weights they meet.</summary>
+/// <param name="Start">First input row.</param>
+/// <param name="Count">Input rows, at least one.</param>
+/// <param name="FirstRow">First weight row.</param>
+/// <param name="UpRow">First row of up; read only in gated products.</param>
+internal readonly record struct RowGroup(int Start, int Count, int FirstRow, int UpRow);

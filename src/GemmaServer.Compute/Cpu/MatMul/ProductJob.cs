@@ -23,7 +23,9 @@ internal unsafe struct ProductJob : IWorkerJob
     public CpuWeights W;
     public int FirstRow;
 
-    /// <summary>−1, or the first row of up where FirstRow is the gate's.</summary>
+    /// <summary>Where FirstRow is the gate's: what holds up, and its first row there; else null.</summary>
+    public CpuWeights? Up;
+
     public int UpRow;
 
     public int RowCount;
@@ -45,23 +47,26 @@ internal unsafe struct ProductJob : IWorkerJob
         return (Math.Max(floats, integers) + 63) & ~63L;
     }
 
+    /// <summary>How many items there are.</summary>
+    public readonly int Items => (RowCount + RowsPerItem - 1) / RowsPerItem;
+
     public readonly void Execute(int item, int worker)
     {
         int first = item * RowsPerItem;
         int count = Math.Min(RowsPerItem, RowCount - first);
         byte* scratch = Scratch + worker * ScratchBytes;
-        Rows(FirstRow + first, count, Y + first, scratch, isUp: false);
-        if (UpRow >= 0) Rows(UpRow + first, count, Y + first, scratch, isUp: true);
+        Rows(W, FirstRow + first, count, Y + first, scratch, isUp: false);
+        if (Up is not null) Rows(Up, UpRow + first, count, Y + first, scratch, isUp: true);
     }
 
     private static int FloatBatch(int k) => Math.Clamp(FloatTarget / (4 * k) & ~3, 4, 16);
 
     /// <summary>Rows of the stack, part by part. Those of up meet the gate's results in y.</summary>
-    private readonly void Rows(int row, int count, float* y, byte* scratch, bool isUp)
+    private readonly void Rows(CpuWeights w, int row, int count, float* y, byte* scratch, bool isUp)
     {
         while (count > 0)
         {
-            CpuWeights.Part part = W.PartOf(row);
+            CpuWeights.Part part = w.PartOf(row);
             int n = Math.Min(count, part.End - row);
             if (Integers && part.Format is not null)
             {
