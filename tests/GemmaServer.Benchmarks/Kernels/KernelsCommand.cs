@@ -1,0 +1,77 @@
+using System.CommandLine;
+using System.Text.Json.Nodes;
+using GemmaServer.Compute;
+
+namespace GemmaServer.Benchmarks;
+
+/// <summary><c>kernels</c>: each kernel alone in E2B's shapes, beside what the machine can do at most.</summary>
+internal static class KernelsCommand
+{
+    private static readonly string[] s_groups = ["matmul", "attention", "rows"];
+
+    public static Command Create()
+    {
+        Option<int> threads = new("--threads") { Description = "Of the device and of the peaks; the processor's cores when absent.", DefaultValueFactory = static _ => Environment.ProcessorCount };
+        Option<ActivationType> activations = new("--activations") { Description = "Arithmetic of quantized matrix products.", DefaultValueFactory = static _ => ActivationType.Int8 };
+        Option<string> only = new("--only") { Description = "Which kernels.", HelpName = string.Join(',', s_groups), DefaultValueFactory = static _ => string.Join(',', s_groups) };
+        Option<double> seconds = new("--seconds") { Description = "That each is looked at.", DefaultValueFactory = static _ => 0.5 };
+        Option<string?> json = BenchOutput.Json();
+        Command command = new("kernels", "Measure each CPU kernel alone.") { threads, activations, only, seconds, json };
+        command.SetAction(parsed =>
+        {
+            string[] groups = parsed.GetValue(only)!.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
+            List<string> mistakes = [];
+            if (parsed.GetValue(threads) is < 1 or > 1024) mistakes.Add($"--threads: {parsed.GetValue(threads)} is not between 1 and 1024.");
+            if (parsed.GetValue(seconds) is not (> 0 and <= 60)) mistakes.Add($"--seconds: {parsed.GetValue(seconds)} is not above 0 and up to 60.");
+            mistakes.AddRange(groups.Except(s_groups).Select(static g => $"--only: '{g}' is not one of {string.Join(", ", s_groups)}."));
+            return mistakes.Count > 0
+                ? CommandLine.Complain(mistakes)
+                : Run(groups, parsed.GetValue(threads), parsed.GetValue(activations), parsed.GetValue(seconds), parsed.GetValue(json));
+        });
+        return command;
+    }
+
+    private static int Run(string[] groups, int threads, ActivationType activations, double seconds, string? json)
+    {
+        TextWriter readable = BenchOutput.Readable(json);
+        readable.WriteLine(Machine.Describe(threads));
+        Peaks peaks = MeasurePeaks(threads);
+        readable.WriteLine($"Plain read {BenchOutput.Short(peaks.Read / 1e9)} GB/s; f32 {BenchOutput.Short(peaks.Float / 1e9)} GOP/s; " +
+            $"bytes {BenchOutput.Short(peaks.Integer / 1e9)} GOP/s ({ArithmeticPeaks.IntegerName}).\n");
+
+        KernelTimer timer = new(seconds);
+        List<KernelResult> results = [];
+        IEnumerable<KernelResult> all = groups.SelectMany(g => g switch
+        {
+            "matmul" => new MatMulKernels(timer, threads, [1, 8, 16, 512]).Run(activations),
+            "attention" => new AttentionKernels(timer, threads, [0, 512, 8192]).Run(),
+            _ => new RowKernels(timer, threads).Run(),
+        });
+        foreach (KernelResult result in all)
+        {
+            results.Add(result);
+            Console.Error.WriteLine($"{result.Kernel}, {result.Shape}, {result.Rows} rows: {BenchOutput.Short(result.Seconds * 1e6)} µs");
+        }
+        KernelResult.Table(results, peaks).WriteTo(readable);
+        BenchOutput.Write(json, new JsonObject
+        {
+            ["version"] = ServerVersion.Text,
+            ["machine"] = Machine.ToJson(threads),
+            ["activations"] = activations.ToString().ToLowerInvariant(),
+            ["read_gigabytes_per_second"] = BenchOutput.Number(peaks.Read / 1e9),
+            ["float_gigaoperations_per_second"] = BenchOutput.Number(peaks.Float / 1e9),
+            ["integer_gigaoperations_per_second"] = BenchOutput.Number(peaks.Integer / 1e9),
+            ["integer_peak_by"] = ArithmeticPeaks.IntegerName,
+            ["results"] = new JsonArray([.. results.Select(r => r.ToJson(peaks))]),
+        });
+        return 0;
+    }
+
+    private static Peaks MeasurePeaks(int threads)
+    {
+        using ThreadTeam team = new(threads);
+        using PlainRead read = new(team, 1L << 30);
+        ArithmeticPeaks arithmetic = new(team);
+        return new(read.BytesPerSecond(passes: 9), arithmetic.Float, arithmetic.Integer);
+    }
+}
