@@ -41,6 +41,22 @@ internal sealed class ChildProgram : IDisposable
         lock (_said) return new($"{_name} {what}:\n{_said.ToString().Trim()}");
     }
 
+    /// <summary>Everything that a program says, on either stream; empty when it cannot be run.</summary>
+    public static async Task<string> SaysAsync(string file, IEnumerable<string> arguments, IEnumerable<KeyValuePair<string, string>> environment, CancellationToken cancellation)
+    {
+        try
+        {
+            using ChildProgram program = new(file, arguments, environment);
+            await program._process.WaitForExitAsync(cancellation);
+            program._process.WaitForExit();
+            lock (program._said) return program._said.ToString();
+        }
+        catch (System.ComponentModel.Win32Exception)
+        {
+            return "";
+        }
+    }
+
     /// <summary>Runs a program to its end.</summary>
     /// <returns>Its standard output.</returns>
     /// <exception cref="ProgramFailedException">It cannot be started, or its exit code is not 0.</exception>

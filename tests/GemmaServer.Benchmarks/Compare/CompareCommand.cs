@@ -62,6 +62,7 @@ internal static class CompareCommand
         List<string> failures = [];
         try
         {
+            await peer.AskVersionAsync(cancellation);
             await files.MakeAsync(contests.SelectMany(static c => c.Files).Distinct(), ours, Console.Error.WriteLine, cancellation);
             // A table for each contest as soon as it is there: all of them take hours.
             foreach (Contest contest in contests)
@@ -80,6 +81,7 @@ internal static class CompareCommand
             failures.Add("Interrupted.");
         }
         readable.WriteLine($"GemmaServer {ServerVersion.Text}, llama.cpp {peer.Version}; medians of {settings.Rounds}; load average now {BenchOutput.Short(Machine.Load)}\n");
+        if (settings.Quick) readable.WriteLine("Quick: everything runs, and the figures mean nothing.\n");
         Comparison.Table(contests.SelectMany(static c => c.Comparisons)).WriteTo(readable);
         foreach (string failure in failures) Console.Error.WriteLine($"error: {failure}");
         BenchOutput.Write(json, Json(settings, machine, peer, contests, failures));

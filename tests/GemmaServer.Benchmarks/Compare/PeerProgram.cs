@@ -14,8 +14,16 @@ internal sealed class PeerProgram(CompareSettings settings)
     // A build that was moved looks for its libraries beside its programs.
     private readonly KeyValuePair<string, string>[] _environment = [new("LD_LIBRARY_PATH", settings.Peer)];
 
-    /// <summary>"b1234 (abcdef0)" as it was last said; empty before the first run.</summary>
+    /// <summary>"1234 (abcdef0)": build number and commit; empty where neither program says it.</summary>
     public string Version { get; private set; } = "";
+
+    /// <summary>Asks the server for its version; llama-bench tells it with its figures.</summary>
+    public async Task AskVersionAsync(CancellationToken cancellation)
+    {
+        string said = await ChildProgram.SaysAsync(Program("llama-server"), ["--version"], _environment, cancellation);
+        string? line = said.Split('\n').FirstOrDefault(static l => l.StartsWith("version: ", StringComparison.Ordinal));
+        if (line is not null) Version = line["version: ".Length..].Trim();
+    }
 
     /// <summary>The program that is missing for this group of rows; null when all are there.</summary>
     public string? Missing(string group)
@@ -66,7 +74,7 @@ internal sealed class PeerProgram(CompareSettings settings)
     {
         string output = await ChildProgram.OutputAsync(Program("llama-bench"), [.. arguments, "-t", _threads, .. s_cache, "-r", "1", "-o", "json"], _environment, cancellation);
         JsonElement[] results = [.. JsonDocument.Parse(output).RootElement.EnumerateArray()];
-        Version = string.Create(CultureInfo.InvariantCulture, $"b{results[0].GetProperty("build_number").GetInt32()} ({results[0].GetProperty("build_commit").GetString()})");
+        Version = string.Create(CultureInfo.InvariantCulture, $"{results[0].GetProperty("build_number").GetInt32()} ({results[0].GetProperty("build_commit").GetString()})");
         return results;
     }
 

@@ -19,6 +19,11 @@ internal readonly record struct Peaks(double Read, double Float, double Integer)
 /// <param name="IsInteger">Whether the operations are held against the integer peak.</param>
 internal readonly record struct KernelResult(string Kernel, string Shape, int Rows, double Seconds, double Bytes, double Operations, bool IsInteger)
 {
+    /// <summary>Whether it is one of the matrix products, which have a table of their own.</summary>
+    public bool IsProduct => Kernel.StartsWith(ProductPrefix, StringComparison.Ordinal);
+
+    public const string ProductPrefix = "product, ";
+
     public static TextTable Table(IEnumerable<KernelResult> results, Peaks peaks)
     {
         TextTable table = new("kernel", "shape", "rows", "µs", "GB/s", "of read", "GOP/s", "of peak");
@@ -27,6 +32,23 @@ internal readonly record struct KernelResult(string Kernel, string Shape, int Ro
             table.Add(r.Kernel, r.Shape, $"{r.Rows}", Short(r.Seconds * 1e6),
                 r.Bytes > 0 ? Short(r.Bytes / r.Seconds / 1e9) : "-", r.Bytes > 0 ? Percent(r.ReadShare(peaks)) : "-",
                 r.Operations > 0 ? Short(r.Operations / r.Seconds / 1e9) : "-", r.Operations > 0 ? Percent(r.PeakShare(peaks)) : "-");
+        }
+        return table;
+    }
+
+    /// <summary>Products of one matrix in a line: bytes a second for one row, operations a second for more.</summary>
+    public static TextTable ProductTable(IReadOnlyList<KernelResult> results, Peaks peaks)
+    {
+        int[] many = [.. results.Select(static r => r.Rows).Distinct().Where(static n => n > 1)];
+        TextTable table = new(["kernel", "shape", "µs, 1 row", "GB/s", "of read", .. many.SelectMany(static n => (string[])[$"GOP/s, {n} rows", "of peak"])]);
+        foreach (IGrouping<(string Kernel, string Shape), KernelResult> line in results.GroupBy(static r => (r.Kernel, r.Shape)))
+        {
+            KernelResult one = line.First(static r => r.Rows == 1);
+            table.Add(
+            [
+                line.Key.Kernel, line.Key.Shape, Short(one.Seconds * 1e6), Short(one.Bytes / one.Seconds / 1e9), Percent(one.ReadShare(peaks)),
+                .. many.Select(n => line.First(r => r.Rows == n)).SelectMany(r => (string[])[Short(r.Operations / r.Seconds / 1e9), Percent(r.PeakShare(peaks))]),
+            ]);
         }
         return table;
     }
