@@ -10,10 +10,14 @@ internal sealed class KernelTimer(double secondsEach)
     public double Best(Action<int> run)
     {
         int turn = 0;
-        // The runtime's last code is there after some dozen calls and a moment; then the clock counts.
+        // The runtime compiles anew after thirty calls, and in the background a tenth of a second later; slow kernels get fewer.
         long warm = Stopwatch.GetTimestamp();
-        do run(turn++);
-        while (turn < 40 && Stopwatch.GetElapsedTime(warm).TotalSeconds < secondsEach || turn < 3);
+        double warmSeconds = 0;
+        while (turn < 3 || (warmSeconds < 1 && (turn < 40 || warmSeconds < 0.3)))
+        {
+            run(turn++);
+            warmSeconds = Stopwatch.GetElapsedTime(warm).TotalSeconds;
+        }
 
         double best = double.PositiveInfinity;
         long started = Stopwatch.GetTimestamp();
