@@ -10,10 +10,15 @@ internal sealed unsafe class PlainRead(ThreadTeam team, long bytes) : IDisposabl
     private readonly ulong[] _sinks = new ulong[team.Count * 8];     // a cache line each; without a result the loop could go
 
     /// <summary>Bytes a second: the median of <paramref name="passes"/> after one that is not counted.</summary>
-    public double BytesPerSecond(int passes)
+    public double BytesPerSecond(int passes) => bytes / Figures.Median(Passes(passes));
+
+    /// <summary>Bytes a second of the best pass, to hold the best runs of kernels against.</summary>
+    public double BestBytesPerSecond(int passes) => bytes / Passes(passes).Min();
+
+    private double[] Passes(int count)
     {
         team.Run(ReadShare);
-        return bytes / Figures.Median(Enumerable.Range(0, passes).Select(_ => team.Run(ReadShare)).ToArray());
+        return [.. Enumerable.Range(0, count).Select(_ => team.Run(ReadShare))];
     }
 
     public void Dispose() => _buffer.Dispose();
