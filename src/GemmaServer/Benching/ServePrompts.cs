@@ -12,7 +12,8 @@ namespace GemmaServer;
 /// <param name="SharedWords">How many words at the start are the same in all requests.</param>
 /// <param name="OutputTokens">Most tokens of an answer, unless a line of the file says otherwise.</param>
 /// <param name="Lines">Prompts from a file, used in turn; empty makes them up.</param>
-internal sealed record ServePrompts(string Model, bool IsChat, int InputWords, int SharedWords, int OutputTokens, IReadOnlyList<JsonObject> Lines)
+/// <param name="Seed">Another one makes up other prompts, so that a second run finds none of the first in a server's cache.</param>
+internal sealed record ServePrompts(string Model, bool IsChat, int InputWords, int SharedWords, int OutputTokens, IReadOnlyList<JsonObject> Lines, int Seed = 0)
 {
     private static readonly string[] s_words = (
         "time year people way day man thing woman life child world school state family student group country problem hand part place case week " +
@@ -69,12 +70,13 @@ internal sealed record ServePrompts(string Model, bool IsChat, int InputWords, i
     private string Words(int index)
     {
         StringBuilder text = new();
-        RandomBits shared = new(0), own = new((ulong)(index + 2) << 32);
+        long number = 1_000_000L * Seed + index + 1;
+        RandomBits shared = new(0), own = new((ulong)(number + 1) << 32);
         for (int i = 0; i < InputWords; i++)
         {
             if (i > 0) text.Append(' ');
             // The first own word is a number, so that no server can share more of the prompt than was asked for.
-            if (i == SharedWords) text.Append(CultureInfo.InvariantCulture, $"{index + 1}");
+            if (i == SharedWords) text.Append(CultureInfo.InvariantCulture, $"{number}");
             else text.Append(s_words[(i < SharedWords ? shared : own).Below(s_words.Length)]);
         }
         return text.ToString();

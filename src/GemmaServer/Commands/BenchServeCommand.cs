@@ -15,7 +15,7 @@ internal static class BenchServeCommand
 
     private sealed record Load(
         Uri Url, string? ApiKey, string? Model, bool IsChat, int Requests, int Concurrency, double? Rate, int Input, int Output, string? Prompts, int Shared,
-        TimeSpan Timeout, string? Json);
+        int Seed, TimeSpan Timeout, string? Json);
 
     public static Command Create()
     {
@@ -31,10 +31,11 @@ internal static class BenchServeCommand
         Option<int> output = new("--output-len") { Description = "Tokens of an answer; made-up prompts ask with ignore_eos for all of them.", DefaultValueFactory = static _ => 128 };
         Option<string?> prompts = new("--prompts") { Description = "JSONL of {\"prompt\"} or {\"messages\"}, with optional \"max_tokens\", used in turn.", HelpName = "FILE.jsonl" };
         Option<int> shared = new("--shared-prefix") { Description = "Words at the start of made-up prompts that are the same in all, part of --input-len." };
+        Option<int> seed = new("--seed") { Description = "Another one makes up other prompts." };
         Option<int> timeout = new("--timeout") { Description = "Seconds that one request may take.", DefaultValueFactory = static _ => 600 };
         Option<string?> json = BenchOutput.Json();
         Command command = new("bench-serve", "Measure a running OpenAI-compatible server.")
-            { url, apiKey, model, endpoint, requests, concurrency, rate, input, output, prompts, shared, timeout, json };
+            { url, apiKey, model, endpoint, requests, concurrency, rate, input, output, prompts, shared, seed, timeout, json };
         command.SetAction((parsed, cancellation) =>
         {
             List<string> mistakes = [];
@@ -44,7 +45,7 @@ internal static class BenchServeCommand
             Load load = new(
                 address!, parsed.GetValue(apiKey), parsed.GetValue(model), parsed.GetValue(endpoint) == "chat", parsed.GetValue(requests),
                 parsed.GetValue(concurrency) ?? 8, parsed.GetValue(rate), parsed.GetValue(input), parsed.GetValue(output), parsed.GetValue(prompts),
-                parsed.GetValue(shared), TimeSpan.FromSeconds(parsed.GetValue(timeout)), parsed.GetValue(json));
+                parsed.GetValue(shared), parsed.GetValue(seed), TimeSpan.FromSeconds(parsed.GetValue(timeout)), parsed.GetValue(json));
             mistakes.AddRange(Mistakes(load));
             return mistakes.Count > 0 ? Task.FromResult(CommandLine.Complain(mistakes)) : RunAsync(load, cancellation);
         });
@@ -59,6 +60,7 @@ internal static class BenchServeCommand
         if (load.Input is < 1 or > 10_000_000) yield return $"--input-len: {load.Input} is not between 1 and 10000000.";
         if (load.Output is < 1 or > 10_000_000) yield return $"--output-len: {load.Output} is not between 1 and 10000000.";
         if (load.Shared < 0 || load.Shared > load.Input) yield return $"--shared-prefix: {load.Shared} is not between 0 and the {load.Input} words of a prompt.";
+        if (load.Seed is < 0 or > 2_000) yield return $"--seed: {load.Seed} is not between 0 and 2000.";
         if (load.Timeout.TotalSeconds is < 1 or > 86_400) yield return $"--timeout: {load.Timeout.TotalSeconds} is not between 1 and 86400.";
         if (load.Prompts is { } file && !File.Exists(file)) yield return $"--prompts: there is no file '{file}'.";
     }
@@ -79,7 +81,7 @@ internal static class BenchServeCommand
             using StreamClient client = new(load.Url, load.ApiKey, load.Timeout);
             string model = load.Model ?? await client.FirstModelAsync(cancellation);
             string path = load.IsChat ? "v1/chat/completions" : "v1/completions";
-            ServeBench bench = new(client, path, new ServePrompts(model, load.IsChat, load.Input, load.Shared, load.Output, lines));
+            ServeBench bench = new(client, path, new ServePrompts(model, load.IsChat, load.Input, load.Shared, load.Output, lines, load.Seed));
 
             // Prompts from a file want their natural answers.
             if (await bench.WarmUpAsync(ignoreEos: lines.Count == 0, cancellation) is { } wrong) return Fail($"the first request failed: {wrong}");

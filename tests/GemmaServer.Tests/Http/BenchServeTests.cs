@@ -167,6 +167,19 @@ public sealed class BenchServeTests : IDisposable
         Assert.All(server.Bodies, static b => Assert.False(b.TryGetProperty("ignore_eos", out _)));
     }
 
+    [Fact]
+    public void Another_seed_makes_other_prompts_from_the_first_own_word_on()
+    {
+        static string[] Words(int seed, int index) =>
+            TestHost.Json(System.Text.Encoding.UTF8.GetString(new ServePrompts("m", IsChat: false, 12, 7, 5, [], seed).Body(index, ignoreEos: true))).GetProperty("prompt").GetString()!.Split(' ');
+        Assert.Equal(Words(3, 5), Words(3, 5));
+        Assert.Equal(Words(3, 5)[..7], Words(4, 5)[..7]);
+        // Every request of every seed begins with a number of its own, so that nothing after it can be in a cache.
+        string[] first = [.. Enumerable.Range(0, 4).SelectMany(seed => Enumerable.Range(-1, 5).Select(index => Words(seed, index)[7]))];
+        Assert.Equal(first.Length, first.Distinct().Count());
+        Assert.NotEqual(Words(3, 5)[8..], Words(4, 5)[8..]);
+    }
+
     [Theory]
     [InlineData("""{"prompt":3}""")]
     [InlineData("""{"text":"x"}""")]
