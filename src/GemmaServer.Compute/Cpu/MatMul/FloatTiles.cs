@@ -35,6 +35,63 @@ internal static unsafe class FloatTiles
         for (; i < m; i++) Rows1(x[i], w, wStride, n, k, y + i * yStride);
     }
 
+    /// <summary>
+    /// As <see cref="Multiply"/> for few input rows, weights read as they are stored: to decode them first would cost more than
+    /// the product.
+    /// </summary>
+    /// <param name="x">Rows of k floats.</param>
+    /// <param name="m">Input rows.</param>
+    /// <param name="w">First weight row.</param>
+    /// <param name="wStride">Bytes between weight rows.</param>
+    /// <param name="n">Weight rows.</param>
+    /// <param name="k">Row length.</param>
+    /// <param name="y">First result, <c>[m, n]</c>.</param>
+    /// <param name="yStride">Floats between result rows.</param>
+    public static void MultiplyStored<TRow>(RowPointers x, int m, byte* w, long wStride, int n, int k, float* y, nint yStride) where TRow : struct, IFloatRow
+    {
+        for (int i = 0; i < m; i++)
+        {
+            int j = 0;
+            for (; j <= n - 4; j += 4) Stored1x4<TRow>(x[i], w + j * wStride, wStride, k, y + i * yStride + j);
+            for (; j < n; j++) Stored1x1<TRow>(x[i], w + j * wStride, k, y + i * yStride + j);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Stored1x4<TRow>(float* x, byte* w, long wStride, int k, float* y) where TRow : struct, IFloatRow
+    {
+        byte* w0 = w, w1 = w + wStride, w2 = w + 2 * wStride, w3 = w + 3 * wStride;
+        Vector512<float> a0 = default, a1 = default, a2 = default, a3 = default;
+        for (int i = 0; i <= k - 16; i += 16)
+        {
+            Vector512<float> a = Vector512.Load(x + i);
+            a0 = Vector512.FusedMultiplyAdd(a, TRow.Sixteen(w0, i), a0);
+            a1 = Vector512.FusedMultiplyAdd(a, TRow.Sixteen(w1, i), a1);
+            a2 = Vector512.FusedMultiplyAdd(a, TRow.Sixteen(w2, i), a2);
+            a3 = Vector512.FusedMultiplyAdd(a, TRow.Sixteen(w3, i), a3);
+        }
+        y[0] = FinishStored<TRow>(a0, x, w0, k);
+        y[1] = FinishStored<TRow>(a1, x, w1, k);
+        y[2] = FinishStored<TRow>(a2, x, w2, k);
+        y[3] = FinishStored<TRow>(a3, x, w3, k);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Stored1x1<TRow>(float* x, byte* w, int k, float* y) where TRow : struct, IFloatRow
+    {
+        Vector512<float> sum = default;
+        for (int i = 0; i <= k - 16; i += 16) sum = Vector512.FusedMultiplyAdd(Vector512.Load(x + i), TRow.Sixteen(w, i), sum);
+        *y = FinishStored<TRow>(sum, x, w, k);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float FinishStored<TRow>(Vector512<float> lanes, float* x, byte* w, int k) where TRow : struct, IFloatRow
+    {
+        float tail = 0;
+        for (int i = k & ~15; i < k; i++) tail = MathF.FusedMultiplyAdd(x[i], TRow.One(w, i), tail);
+        return Lanes.Sum(lanes) + tail;
+    }
+
     private static void Rows4(float* x0, float* x1, float* x2, float* x3, float* w, nint wStride, int n, int k, float* y, nint yStride)
     {
         int j = 0;
@@ -67,6 +124,7 @@ internal static unsafe class FloatTiles
         for (; j < n; j++) y[j] = Dot(x, w + j * wStride, k);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Tile4x4(float* x0, float* x1, float* x2, float* x3, float* w, nint wStride, int k, float* y, nint yStride)
     {
         float* w0 = w, w1 = w + wStride, w2 = w + 2 * wStride, w3 = w + 3 * wStride;
@@ -104,6 +162,7 @@ internal static unsafe class FloatTiles
         Finish4(a30, a31, a32, a33, x3, w0, w1, w2, w3, k, y + 3 * yStride);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Tile2x2(float* x0, float* x1, float* w0, float* w1, int k, float* y, nint yStride)
     {
         Vector512<float> a00 = default, a01 = default, a10 = default, a11 = default;
@@ -123,6 +182,7 @@ internal static unsafe class FloatTiles
         y[yStride + 1] = Finish(a11, x1, w1, k);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Tile1x4(float* x, float* w, nint wStride, int k, float* y)
     {
         float* w0 = w, w1 = w + wStride, w2 = w + 2 * wStride, w3 = w + 3 * wStride;
@@ -138,6 +198,7 @@ internal static unsafe class FloatTiles
         Finish4(a0, a1, a2, a3, x, w0, w1, w2, w3, k, y);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static float Dot(float* x, float* w, int k)
     {
         Vector512<float> sum = default;
@@ -179,4 +240,30 @@ internal static unsafe class FloatTiles
         }
         return lanes[0] + tail;
     }
+}
+
+/// <summary>Weights that are floats of some width, as stored.</summary>
+internal unsafe interface IFloatRow
+{
+    /// <summary>Elements i … i + 15.</summary>
+    static abstract Vector512<float> Sixteen(byte* row, int i);
+
+    /// <summary>Element i.</summary>
+    static abstract float One(byte* row, int i);
+}
+
+internal readonly unsafe struct F16Row : IFloatRow
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> Sixteen(byte* row, int i) => Lanes.HalfToSingle(Vector256.Load((ushort*)row + i));
+
+    public static float One(byte* row, int i) => (float)((Half*)row)[i];
+}
+
+internal readonly unsafe struct BF16Row : IFloatRow
+{
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> Sixteen(byte* row, int i) => (Lanes.Widen(Vector256.Load((ushort*)row + i)) << 16).AsSingle();
+
+    public static float One(byte* row, int i) => BitConverter.UInt32BitsToSingle((uint)((ushort*)row)[i] << 16);
 }

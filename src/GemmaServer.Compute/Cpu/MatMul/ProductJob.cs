@@ -87,19 +87,20 @@ internal unsafe struct ProductJob : IWorkerJob
         for (; n > 0; n -= batch, row += batch, y += batch)
         {
             int count = Math.Min(n, batch);
-            float* w = (float*)part.Row(row);
-            if (part.Type != TensorType.F32)
+            float* to = isUp ? results : y;
+            nint stride = isUp ? count : YStride;
+            switch (part.Type)
             {
-                w = (float*)scratch;
-                for (int j = 0; j < count; j++) WeightRows.Dequantize(part.Type, part.Row(row + j), k, w + (nint)j * k);
+                case TensorType.F32: FloatTiles.Multiply(X, M, (float*)part.Row(row), k, count, k, to, stride); break;
+                case TensorType.F16 when M < 4: FloatTiles.MultiplyStored<F16Row>(X, M, part.Row(row), part.RowBytes, count, k, to, stride); break;
+                case TensorType.BF16 when M < 4: FloatTiles.MultiplyStored<BF16Row>(X, M, part.Row(row), part.RowBytes, count, k, to, stride); break;
+                default:
+                    float* w = (float*)scratch;
+                    for (int j = 0; j < count; j++) WeightRows.Dequantize(part.Type, part.Row(row + j), k, w + (nint)j * k);
+                    FloatTiles.Multiply(X, M, w, k, count, k, to, stride);
+                    break;
             }
-            if (!isUp)
-            {
-                FloatTiles.Multiply(X, M, w, k, count, k, y, YStride);
-                continue;
-            }
-            FloatTiles.Multiply(X, M, w, k, count, k, results, count);
-            Take(results, count, count, y, isUp);
+            if (isUp) Take(results, count, count, y, isUp);
         }
     }
 

@@ -36,6 +36,7 @@ internal readonly unsafe struct QuantisedRows(byte* memory, int m, int k)
     public byte* Tile(int row, int block, int tileRows) => memory + (long)row * (k / 32) * BlockBytes + (long)block * tileRows * BlockBytes;
 
     /// <summary>Fills row <paramref name="row"/> from <paramref name="x"/>, <c>[k]</c>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void Quantise(int row, float* x)
     {
         int first = row / TileRows * TileRows, tileRows = Math.Min(TileRows, m - first), place = row - first;

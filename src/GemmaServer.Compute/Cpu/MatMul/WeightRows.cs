@@ -95,6 +95,7 @@ public static unsafe class WeightRows
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal static void WidenBF16(ushort* row, int columns, float* dst)
     {
         int i = 0;
@@ -102,6 +103,7 @@ public static unsafe class WeightRows
         for (; i < columns; i++) dst[i] = BitConverter.UInt32BitsToSingle((uint)row[i] << 16);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal static void WidenF16(ushort* row, int columns, float* dst)
     {
         int i = 0;
