@@ -110,8 +110,8 @@ public sealed unsafe class PanelTests
         byte[] unpacked = new byte[Blocks * format.UnpackedBytes];
         fixed (byte* panel = Pack(format, w), to = unpacked)
         {
-            format.Unpack(panel, Columns, 0, 7, to);
-            format.Unpack(panel, Columns, 7, Blocks - 7, to + 7 * format.UnpackedBytes);
+            format.Unpack(panel, Columns, 0, 8, to, panel);
+            format.Unpack(panel, Columns, 8, Blocks - 8, to + 8 * format.UnpackedBytes, panel);
         }
         return unpacked;
     }

@@ -135,8 +135,11 @@ internal unsafe struct ProductJob : IWorkerJob
             {
                 tile.Blocks = Math.Min(ChunkBlocks, blocks - b);
                 tile.GoOn = b;
-                format.Unpack(panel, W.Columns, b, (int)tile.Blocks, w0);
-                if (second > 0) format.Unpack(panel + part.PanelBytes, W.Columns, b, (int)tile.Blocks, w1);
+                // The same columns' successors, or the beginning of the pair after this one.
+                bool isLast = b + ChunkBlocks >= blocks;
+                byte* ahead = isLast ? panel + 2 * part.PanelBytes : panel + (b + ChunkBlocks) / PanelFormat.GroupBlocks * format.GroupBytes;
+                format.Unpack(panel, W.Columns, b, (int)tile.Blocks, w0, ahead);
+                if (second > 0) format.Unpack(panel + part.PanelBytes, W.Columns, b, (int)tile.Blocks, w1, ahead + part.PanelBytes);
                 for (int i = 0; i < M; i += Quantised.TileRows)
                 {
                     int rows = Math.Min(Quantised.TileRows, M - i);

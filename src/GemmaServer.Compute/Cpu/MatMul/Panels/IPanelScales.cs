@@ -4,7 +4,7 @@ using System.Runtime.Intrinsics;
 namespace GemmaServer.Compute;
 
 /// <summary>
-/// The scales of a panel's 16 rows, behind its codes. A unit is what one scale holds for, 32 or 16 columns:
+/// The scales of a group, behind its codes, for 16 rows. A unit is what one scale holds for, 32 or 16 columns:
 /// <c>value = scale · (u − Zero)</c>, or <c>scale · u + offset</c> where there are offsets.
 /// </summary>
 internal unsafe interface IPanelScales
@@ -16,19 +16,21 @@ internal unsafe interface IPanelScales
     static abstract bool HasOffset { get; }
 
     /// <summary>Bytes for so many units of 16 rows.</summary>
-    static abstract long Bytes(int units);
+    static abstract int Bytes(int units);
 
     /// <summary>Writes one row's stored block.</summary>
     /// <param name="fields">What the block holds.</param>
-    /// <param name="length">Its elements.</param>
-    /// <param name="area">The panel's scales.</param>
-    /// <param name="units">Units of a row.</param>
+    /// <param name="area">The group's scales.</param>
+    /// <param name="units">Units of a row in the group.</param>
     /// <param name="unit">The block's first.</param>
     /// <param name="row">0 … 15.</param>
-    static abstract void Store(in BlockFields fields, int length, byte* area, int units, int unit, int row);
+    static abstract void Store(in BlockFields fields, byte* area, int units, int unit, int row);
+
+    /// <summary>What holds for the whole group, by row: factors of all scales and of all offsets.</summary>
+    static abstract void Begin(byte* area, int units, out Vector512<float> d, out Vector512<float> m);
 
     /// <summary>Scales and offsets of 16 rows, exact in f32.</summary>
-    static abstract void Load(byte* area, int units, int unit, out Vector512<float> scale, out Vector512<float> offset);
+    static abstract void Load(byte* area, int unit, Vector512<float> d, Vector512<float> m, out Vector512<float> scale, out Vector512<float> offset);
 }
 
 /// <summary>One half for 32 columns.</summary>
@@ -38,13 +40,16 @@ internal readonly unsafe struct HalfScales : IPanelScales
 
     public static bool HasOffset => false;
 
-    public static long Bytes(int units) => 32L * units;
+    public static int Bytes(int units) => 32 * units;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Store(in BlockFields fields, int length, byte* area, int units, int unit, int row) => ((ushort*)area)[16 * unit + row] = fields.D;
+    public static void Store(in BlockFields fields, byte* area, int units, int unit, int row) => ((ushort*)area)[16 * unit + row] = fields.D;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Load(byte* area, int units, int unit, out Vector512<float> scale, out Vector512<float> offset)
+    public static void Begin(byte* area, int units, out Vector512<float> d, out Vector512<float> m) => d = m = default;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Load(byte* area, int unit, Vector512<float> d, Vector512<float> m, out Vector512<float> scale, out Vector512<float> offset)
     {
         scale = Lanes.HalfToSingle(Vector256.Load((ushort*)area + 16 * unit));
         offset = default;
@@ -58,17 +63,20 @@ internal readonly unsafe struct HalfPairs : IPanelScales
 
     public static bool HasOffset => true;
 
-    public static long Bytes(int units) => 64L * units;
+    public static int Bytes(int units) => 64 * units;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Store(in BlockFields fields, int length, byte* area, int units, int unit, int row)
+    public static void Store(in BlockFields fields, byte* area, int units, int unit, int row)
     {
         ((ushort*)area)[32 * unit + row] = fields.D;
         ((ushort*)area)[32 * unit + 16 + row] = fields.M;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Load(byte* area, int units, int unit, out Vector512<float> scale, out Vector512<float> offset)
+    public static void Begin(byte* area, int units, out Vector512<float> d, out Vector512<float> m) => d = m = default;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Load(byte* area, int unit, Vector512<float> d, Vector512<float> m, out Vector512<float> scale, out Vector512<float> offset)
     {
         scale = Lanes.HalfToSingle(Vector256.Load((ushort*)area + 32 * unit));
         offset = Lanes.HalfToSingle(Vector256.Load((ushort*)area + 32 * unit + 16));
@@ -82,13 +90,16 @@ internal readonly unsafe struct ExponentScales : IPanelScales
 
     public static bool HasOffset => false;
 
-    public static long Bytes(int units) => 16L * units;
+    public static int Bytes(int units) => 16 * units;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Store(in BlockFields fields, int length, byte* area, int units, int unit, int row) => area[16 * unit + row] = fields.Scales[0];
+    public static void Store(in BlockFields fields, byte* area, int units, int unit, int row) => area[16 * unit + row] = fields.Scales[0];
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Load(byte* area, int units, int unit, out Vector512<float> scale, out Vector512<float> offset)
+    public static void Begin(byte* area, int units, out Vector512<float> d, out Vector512<float> m) => d = m = default;
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Load(byte* area, int unit, Vector512<float> d, Vector512<float> m, out Vector512<float> scale, out Vector512<float> offset)
     {
         // The two smallest are subnormal: bits 21 and 22 of the fraction.
         Vector512<int> e = Lanes.WidenToInt(Vector128.Load(area + 16 * unit));
@@ -98,61 +109,70 @@ internal readonly unsafe struct ExponentScales : IPanelScales
     }
 }
 
-/// <summary>Signed bytes for units of 32 or 16 columns, times a half for 256.</summary>
+/// <summary>Signed bytes for units of 32 or 16 columns, times a half for the group, which is a stored block.</summary>
 internal readonly unsafe struct ByteScales<TUnit> : IPanelScales where TUnit : struct, IUnit
 {
     public static int Unit => TUnit.Columns;
 
     public static bool HasOffset => false;
 
-    public static long Bytes(int units) => 16L * units + 32L * (units / (256 / TUnit.Columns));
+    public static int Bytes(int units) => 16 * units + 32;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Store(in BlockFields fields, int length, byte* area, int units, int unit, int row)
+    public static void Store(in BlockFields fields, byte* area, int units, int unit, int row)
     {
-        const int Block = 256;
-        int perBlock = Block / TUnit.Columns;
-        for (int i = 0; i < perBlock; i++) area[16 * (unit + i) + row] = fields.Scales[i];
-        ((ushort*)(area + 16L * units))[16 * (unit / perBlock) + row] = fields.D;
+        for (int i = 0; i < units; i++) area[16 * i + row] = fields.Scales[i];
+        ((ushort*)(area + 16 * units))[row] = fields.D;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Load(byte* area, int units, int unit, out Vector512<float> scale, out Vector512<float> offset)
+    public static void Begin(byte* area, int units, out Vector512<float> d, out Vector512<float> m)
     {
-        Vector512<float> d = Lanes.HalfToSingle(Vector256.Load((ushort*)(area + 16L * units) + 16 * (unit / (256 / TUnit.Columns))));
+        d = Lanes.HalfToSingle(Vector256.Load((ushort*)(area + 16 * units)));
+        m = default;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Load(byte* area, int unit, Vector512<float> d, Vector512<float> m, out Vector512<float> scale, out Vector512<float> offset)
+    {
         scale = d * Vector512.ConvertToSingle(Lanes.WidenToInt(Vector128.Load((sbyte*)area + 16 * unit)));
         offset = default;
     }
 }
 
-/// <summary>Unsigned bytes for scale and minimum of units of 32 or 16 columns, times two halves for 256.</summary>
+/// <summary>Unsigned bytes for scale and minimum of units of 32 or 16 columns, times two halves for the group, which is a stored block.</summary>
 internal readonly unsafe struct BytePairs<TUnit> : IPanelScales where TUnit : struct, IUnit
 {
     public static int Unit => TUnit.Columns;
 
     public static bool HasOffset => true;
 
-    public static long Bytes(int units) => 32L * units + 64L * (units / (256 / TUnit.Columns));
+    public static int Bytes(int units) => 32 * units + 64;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Store(in BlockFields fields, int length, byte* area, int units, int unit, int row)
+    public static void Store(in BlockFields fields, byte* area, int units, int unit, int row)
     {
-        int perBlock = 256 / TUnit.Columns;
-        for (int i = 0; i < perBlock; i++)
+        for (int i = 0; i < units; i++)
         {
-            area[32 * (unit + i) + row] = fields.Scales[i];
-            area[32 * (unit + i) + 16 + row] = fields.Minima[i];
+            area[32 * i + row] = fields.Scales[i];
+            area[32 * i + 16 + row] = fields.Minima[i];
         }
-        ushort* halves = (ushort*)(area + 32L * units) + 32 * (unit / perBlock);
+        ushort* halves = (ushort*)(area + 32 * units);
         halves[row] = fields.D;
         halves[16 + row] = fields.M;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Load(byte* area, int units, int unit, out Vector512<float> scale, out Vector512<float> offset)
+    public static void Begin(byte* area, int units, out Vector512<float> d, out Vector512<float> m)
     {
-        ushort* halves = (ushort*)(area + 32L * units) + 32 * (unit / (256 / TUnit.Columns));
-        Vector512<float> d = Lanes.HalfToSingle(Vector256.Load(halves)), m = Lanes.HalfToSingle(Vector256.Load(halves + 16));
+        ushort* halves = (ushort*)(area + 32 * units);
+        d = Lanes.HalfToSingle(Vector256.Load(halves));
+        m = Lanes.HalfToSingle(Vector256.Load(halves + 16));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Load(byte* area, int unit, Vector512<float> d, Vector512<float> m, out Vector512<float> scale, out Vector512<float> offset)
+    {
         scale = d * Vector512.ConvertToSingle(Lanes.WidenToInt(Vector128.Load(area + 32 * unit)));
         offset = -(m * Vector512.ConvertToSingle(Lanes.WidenToInt(Vector128.Load(area + 32 * unit + 16))));
     }

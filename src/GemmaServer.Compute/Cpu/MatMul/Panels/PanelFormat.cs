@@ -15,6 +15,9 @@ internal abstract unsafe class PanelFormat
     /// <summary>Columns of a block: what inputs share a scale for.</summary>
     public const int Block = 32;
 
+    /// <summary>Blocks of a group: their codes, then their scales, so that a panel is one stream. The last may have fewer.</summary>
+    public const int GroupBlocks = 8;
+
     private static readonly PanelFormat?[] s_formats = new PanelFormat?[64];
 
     static PanelFormat()
@@ -58,6 +61,9 @@ internal abstract unsafe class PanelFormat
     /// <summary>How a type is packed; null for float types.</summary>
     public static PanelFormat? Of(TensorType type) => s_formats[(int)type];
 
+    /// <summary>Bytes of a whole group, a multiple of 64.</summary>
+    public abstract int GroupBytes { get; }
+
     /// <summary>Bytes of 16 rows, a multiple of 64.</summary>
     public abstract long PanelBytes(int columns);
 
@@ -77,5 +83,11 @@ internal abstract unsafe class PanelFormat
     /// <code>| signed codes u − Zero [8 quads][16 rows][4] | per unit: bias [16] int | scale [16] float | offset [16] float, if any |</code>
     /// The bias is −128 · Σ (u − Zero): it takes off what inputs coded as q + 128 add.
     /// </summary>
-    public abstract void Unpack(byte* panel, int columns, int firstBlock, int blocks, byte* unpacked);
+    /// <param name="panel">The packed panel.</param>
+    /// <param name="columns">Row length.</param>
+    /// <param name="firstBlock">Where to begin; a multiple of <see cref="GroupBlocks"/>.</param>
+    /// <param name="blocks">How many.</param>
+    /// <param name="unpacked">Receives so many times <see cref="UnpackedBytes"/>.</param>
+    /// <param name="ahead">What will be unpacked after the next use of these blocks: asked for early.</param>
+    public abstract void Unpack(byte* panel, int columns, int firstBlock, int blocks, byte* unpacked, byte* ahead);
 }
