@@ -38,7 +38,7 @@ internal sealed class CandidateHeap
         {
             Collect(logits, maxima, floor == float.NegativeInfinity ? float.MinValue : LateSoftCap.Floor(floor, cap));
             FastMath.SoftCap(_logits.AsSpan(0, _collected), cap, _logits.AsSpan(0, _collected));
-            for (int i = 0; i < _collected; i++) Offer(_logits[i], _tokens[i], n);
+            OfferCollected(n);
         }
         else
         {
@@ -70,7 +70,15 @@ internal sealed class CandidateHeap
             int i = 0;
             for (; i + 16 <= block.Length; i += 16)
             {
-                ulong above = Vector512.GreaterThanOrEqual(Vector512.Create(block.Slice(i, 16)), floors).ExtractMostSignificantBits();
+                Vector512<float> logits16 = Vector512.Create(block.Slice(i, 16));
+                ulong above = Vector512.GreaterThanOrEqual(logits16, floors).ExtractMostSignificantBits();
+                if (above == 0xFFFF)
+                {
+                    logits16.CopyTo(_logits.AsSpan(_collected));
+                    (Vector512.Create(b * LogitBlocks.Size + i) + Vector512<int>.Indices).CopyTo(_tokens.AsSpan(_collected));
+                    _collected += 16;
+                    continue;
+                }
                 for (; above != 0; above &= above - 1) Collect(block, b, i + BitOperations.TrailingZeroCount(above));
             }
             for (; i < block.Length; i++)
@@ -82,6 +90,20 @@ internal sealed class CandidateHeap
     {
         (_logits[_collected], _tokens[_collected]) = (block[at], number * LogitBlocks.Size + at);
         _collected++;
+    }
+
+    private void OfferCollected(int n)
+    {
+        ReadOnlySpan<float> logits = _logits.AsSpan(0, _collected);
+        for (int i = 0; i < logits.Length;)
+        {
+            if (i + 16 <= logits.Length && !Vector512.GreaterThanAny(Vector512.Create(logits.Slice(i, 16)), Vector512.Create(Least(n))))
+            {
+                i += 16;
+                continue;
+            }
+            for (int end = Math.Min(i + 16, logits.Length); i < end; i++) Offer(logits[i], _tokens[i], n);
+        }
     }
 
     private void Grow()

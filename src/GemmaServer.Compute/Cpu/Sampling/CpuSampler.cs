@@ -105,13 +105,16 @@ internal sealed class CpuSampler
         }
         if (float.IsNegativeInfinity(greatest)) return 0;
 
-        // Nearly always the nucleus lies within the first candidates.
         double total = Math.Exp(best + Math.Log(NucleusCut.Total(row.Logits, inverseTemperature, best)) - best);
-        _heap.Select(row.Logits, row.Maxima, 0, FirstCandidates);
-        ReadOnlySpan<(float Logit, int Token)> items = _heap.Items;
-        int nucleus = Nucleus(items, p, inverseTemperature, total, out bool complete);
-        if (complete || items.Length < FirstCandidates) return BestOf(items[..nucleus], p, inverseTemperature, position);
-
+        // Nearly always the nucleus lies within the first candidates. It cannot where even the best one's weight, which is 1, as
+        // many times would not do.
+        if (p.TopP * total < FirstCandidates)
+        {
+            _heap.Select(row.Logits, row.Maxima, 0, FirstCandidates);
+            ReadOnlySpan<(float Logit, int Token)> items = _heap.Items;
+            int nucleus = Nucleus(items, p, inverseTemperature, total, out bool complete);
+            if (complete || items.Length < FirstCandidates) return BestOf(items[..nucleus], p, inverseTemperature, position);
+        }
         (float logit, int token) = _cut.Find(row.Logits, greatest, inverseTemperature, p.TopP * total);
         DrawSet set = new(logit, token, best, p.MinP > 0 ? Math.Log(p.MinP) : double.NegativeInfinity);
         return GumbelSearch.Best(row.Logits, row.Maxima, set, inverseTemperature, p.Seed, position);

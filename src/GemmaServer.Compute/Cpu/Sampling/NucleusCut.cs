@@ -71,17 +71,23 @@ internal sealed class NucleusCut
     {
         Array.Clear(_weights);
         Span<double> weights = stackalloc double[16];
+        Span<int> buckets = stackalloc int[16];
+        Vector512<float> origin = Vector512.Create(high);
         int i = 0;
         for (; i + 16 <= logits.Length; i += 16)
         {
             ReadOnlySpan<float> part = logits.Slice(i, 16);
             Vector512<float> l = Vector512.Create(part);
-            if (!Vector512.LessThanOrEqualAny(l, Vector512.Create(high)) || !Vector512.GreaterThanOrEqualAny(l, Vector512.Create(low))) continue;
+            ulong isIn = (Vector512.LessThanOrEqual(l, origin) & Vector512.GreaterThanOrEqual(l, Vector512.Create(low))).ExtractMostSignificantBits();
+            if (isIn == 0) continue;
             (Vector512<double> first, Vector512<double> second) = Weights(part, inverseTemperature, best);
             first.CopyTo(weights);
             second.CopyTo(weights[8..]);
-            for (int lane = 0; lane < 16; lane++)
-                if (part[lane] >= low && part[lane] <= high) _weights[Bucket(part[lane], high, scale)] += weights[lane];
+            Vector512.Min(Vector512.Create(Buckets - 1), Vector512.ConvertToInt32((origin - l) * scale)).CopyTo(buckets);
+            if (isIn == 0xFFFF)
+                for (int lane = 0; lane < 16; lane++) _weights[buckets[lane]] += weights[lane];
+            else
+                for (; isIn != 0; isIn &= isIn - 1) _weights[buckets[BitOperations.TrailingZeroCount(isIn)]] += weights[BitOperations.TrailingZeroCount(isIn)];
         }
         for (; i < logits.Length; i++)
             if (logits[i] >= low && logits[i] <= high) _weights[Bucket(logits[i], high, scale)] += Math.Exp(logits[i] * inverseTemperature - best);
