@@ -6,7 +6,7 @@ namespace GemmaServer.Compute;
 internal sealed class CpuSampler
 {
     /// <summary>Candidates looked at first when no top-k bounds them; a wider nucleus is found without sorting.</summary>
-    private const int FirstCandidates = 1024;
+    private const int FirstCandidates = 256;
 
     /// <summary>Beyond this many candidates, capping all logits is no more work than capping those.</summary>
     private const int MostCappedLate = 1024;
@@ -105,7 +105,7 @@ internal sealed class CpuSampler
         }
         if (float.IsNegativeInfinity(greatest)) return 0;
 
-        double total = Math.Exp(best + Math.Log(NucleusCut.Total(row.Logits, inverseTemperature, best)) - best);
+        double total = Math.Exp(best + Math.Log(_cut.Total(row.Logits, inverseTemperature, best)) - best);
         // Nearly always the nucleus lies within the first candidates. It cannot where even the best one's weight, which is 1, as
         // many times would not do.
         if (p.TopP * total < FirstCandidates)

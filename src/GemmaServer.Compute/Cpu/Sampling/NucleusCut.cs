@@ -19,22 +19,26 @@ internal sealed class NucleusCut
     /// <summary>Weights below e^−100 of the best one's end no nucleus: p is at most 1 − 6e-8.</summary>
     private const double Depth = 100;
 
+    private double[] _weightOf = [];   // by token
     private readonly double[] _weights = new double[Buckets];
     private ulong[] _order = new ulong[FewTokens];
 
-    /// <summary>Σ exp(logit/T − best).</summary>
-    public static double Total(ReadOnlySpan<float> logits, double inverseTemperature, double best)
+    /// <summary>Σ exp(logit/T − best); <see cref="Find"/> goes on with these weights.</summary>
+    public double Total(ReadOnlySpan<float> logits, double inverseTemperature, double best)
     {
+        if (_weightOf.Length < logits.Length) _weightOf = new double[logits.Length];
         Vector512<double> a = default, b = default;
         int i = 0;
         for (; i + 16 <= logits.Length; i += 16)
         {
             (Vector512<double> low, Vector512<double> high) = Weights(logits.Slice(i, 16), inverseTemperature, best);
+            low.CopyTo(_weightOf.AsSpan(i));
+            high.CopyTo(_weightOf.AsSpan(i + 8));
             a += low;
             b += high;
         }
         double total = Vector512.Sum(a + b);
-        for (; i < logits.Length; i++) total += Math.Exp(logits[i] * inverseTemperature - best);
+        for (; i < logits.Length; i++) total += _weightOf[i] = Math.Exp(logits[i] * inverseTemperature - best);
         return total;
     }
 
@@ -48,7 +52,7 @@ internal sealed class NucleusCut
         {
             float scale = Buckets / (high - low);
             if (!float.IsFinite(scale)) break;      // so near to each other that only sorting tells them apart
-            Divide(logits, low, high, scale, inverseTemperature, best);
+            Divide(logits, low, high, scale);
             int bucket = 0;
             while (bucket < Buckets - 1 && sum + _weights[bucket] < wanted) sum += _weights[bucket++];
             (low, high, count) = Extent(logits, low, high, high, scale, bucket);
@@ -67,10 +71,9 @@ internal sealed class NucleusCut
     /// <summary>Falls as the logit rises, and never the other way round by rounding.</summary>
     private static int Bucket(float logit, float high, float scale) => Math.Min(Buckets - 1, (int)((high - logit) * scale));
 
-    private void Divide(ReadOnlySpan<float> logits, float low, float high, float scale, double inverseTemperature, double best)
+    private void Divide(ReadOnlySpan<float> logits, float low, float high, float scale)
     {
         Array.Clear(_weights);
-        Span<double> weights = stackalloc double[16];
         Span<int> buckets = stackalloc int[16];
         Vector512<float> origin = Vector512.Create(high);
         int i = 0;
@@ -80,9 +83,7 @@ internal sealed class NucleusCut
             Vector512<float> l = Vector512.Create(part);
             ulong isIn = (Vector512.LessThanOrEqual(l, origin) & Vector512.GreaterThanOrEqual(l, Vector512.Create(low))).ExtractMostSignificantBits();
             if (isIn == 0) continue;
-            (Vector512<double> first, Vector512<double> second) = Weights(part, inverseTemperature, best);
-            first.CopyTo(weights);
-            second.CopyTo(weights[8..]);
+            ReadOnlySpan<double> weights = _weightOf.AsSpan(i, 16);
             Vector512.Min(Vector512.Create(Buckets - 1), Vector512.ConvertToInt32((origin - l) * scale)).CopyTo(buckets);
             if (isIn == 0xFFFF)
                 for (int lane = 0; lane < 16; lane++) _weights[buckets[lane]] += weights[lane];
@@ -90,7 +91,7 @@ internal sealed class NucleusCut
                 for (; isIn != 0; isIn &= isIn - 1) _weights[buckets[BitOperations.TrailingZeroCount(isIn)]] += weights[BitOperations.TrailingZeroCount(isIn)];
         }
         for (; i < logits.Length; i++)
-            if (logits[i] >= low && logits[i] <= high) _weights[Bucket(logits[i], high, scale)] += Math.Exp(logits[i] * inverseTemperature - best);
+            if (logits[i] >= low && logits[i] <= high) _weights[Bucket(logits[i], high, scale)] += _weightOf[i];
     }
 
     /// <summary>Least, greatest and number of the logits in a range that fall into a bucket; a scale of 0 puts all of them into bucket 0.</summary>
@@ -136,8 +137,12 @@ internal sealed class NucleusCut
     private (float Logit, int Token) LastOfFew(ReadOnlySpan<float> logits, float low, float high, double inverseTemperature, double best, double sum, double wanted)
     {
         int count = 0;
+        Vector512<float> least = Vector512.Create(low), greatest = Vector512.Create(high);
         for (int token = 0; token < logits.Length; token++)
         {
+            while (token + 16 <= logits.Length && Vector512.Create(logits.Slice(token, 16)) is var l
+                && Vector512.EqualsAll(Vector512.GreaterThanOrEqual(l, least) & Vector512.LessThanOrEqual(l, greatest), Vector512<float>.Zero)) token += 16;
+            if (token == logits.Length) break;
             if (!(logits[token] >= low && logits[token] <= high)) continue;
             if (count == _order.Length) Array.Resize(ref _order, 2 * count);
             _order[count++] = (ulong)~Ordered(logits[token]) << 32 | (uint)token;
