@@ -10,13 +10,18 @@ namespace GemmaServer.Compute;
 /// </remarks>
 public static class GumbelNoise
 {
-    private const uint M0 = 0xD2511F53, M1 = 0xCD9E8D57, W0 = 0x9E3779B9, W1 = 0xBB67AE85;
+    internal const uint M0 = 0xD2511F53, M1 = 0xCD9E8D57, W0 = 0x9E3779B9, W1 = 0xBB67AE85;
 
     /// <summary>−ln(−ln u), u uniform in (0, 1).</summary>
     public static double At(ulong seed, int position, int token)
     {
         (uint x0, uint x1, uint x2, uint x3) = Philox(seed, (uint)token >> 2, (uint)position, 0, 0);
-        uint bits = (token & 3) switch { 0 => x0, 1 => x1, 2 => x2, _ => x3 };
+        return Of((token & 3) switch { 0 => x0, 1 => x1, 2 => x2, _ => x3 });
+    }
+
+    /// <summary>The noise that 32 random bits stand for; rises with them.</summary>
+    internal static double Of(uint bits)
+    {
         double u = (bits + 0.5) * (1.0 / 4294967296.0);
         return -Math.Log(-Math.Log(u));
     }

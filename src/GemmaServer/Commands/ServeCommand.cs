@@ -12,6 +12,8 @@ internal static class ServeCommand
     {
         if (mistakes.Count > 0) return CommandLine.Complain(mistakes);
 
+        // Reading the file's header and putting the host together take about as long as each other.
+        Task<Checkpoint> opening = Task.Run(() => ModelLoader.Open(options), CancellationToken.None);
         await using WebApplication app = GemmaServerApp.Build(options, configure: null);
         Server server = app.Services.GetRequiredService<Server>();
         try
@@ -25,16 +27,17 @@ internal static class ServeCommand
         string addresses = string.Join(", ", app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()?.Addresses ?? []);
         Logs.Started(server.Logger, ServerVersion.Text, addresses, OptionsReader.Describe(options));
 
-        if (!await LoadAsync(app, options, server)) return 1;
+        if (!await LoadAsync(app, opening, options, server)) return 1;
         await app.WaitForShutdownAsync(cancellation);
         return 0;
     }
 
-    private static async Task<bool> LoadAsync(WebApplication app, ServerOptions options, Server server)
+    private static async Task<bool> LoadAsync(WebApplication app, Task<Checkpoint> opening, ServerOptions options, Server server)
     {
         try
         {
-            ServedModel model = await Task.Run(() => ModelLoader.Load(options, RunnerMaker.Make, server.Logger));
+            Checkpoint checkpoint = await opening;
+            ServedModel model = await Task.Run(() => ModelLoader.Load(checkpoint, options, RunnerMaker.Make, server.Logger));
             app.Serve(model);
             return true;
         }

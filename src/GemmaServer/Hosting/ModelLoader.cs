@@ -31,15 +31,19 @@ internal static class ModelLoader
         "ae53464bf3be25802b3a5b37def7fd89667067d7577049b3b2d74c4d8de4c6d4",
     ];
 
-    /// <summary>Loads.</summary>
+    /// <summary>Opens and loads.</summary>
     /// <exception cref="CheckpointException">The checkpoint cannot be served.</exception>
     /// <exception cref="TokenizerException">Its vocabulary cannot.</exception>
     /// <exception cref="ArgumentException">The options do not go with it.</exception>
-    public static ServedModel Load(ServerOptions options, RunnerFactory makeRunner, ILogger logger)
+    public static ServedModel Load(ServerOptions options, RunnerFactory makeRunner, ILogger logger) => Load(Open(options), options, makeRunner, logger);
+
+    /// <summary>Loads a checkpoint that is open already; it belongs to the model from here on, and is closed when it cannot be served.</summary>
+    public static ServedModel Load(Checkpoint checkpoint, ServerOptions options, RunnerFactory makeRunner, ILogger logger)
     {
         void Say(string line) => Logs.Loading(logger, line);
 
-        Checkpoint checkpoint = Open(options);
+        // A quarter of a million pieces beside the weights: neither needs the other.
+        Task<Tokenizer> reading = Task.Run(() => ReadTokenizer(checkpoint));
         Checkpoint? drafter = null;
         IModelRunner? runner = null;
         InferenceEngine? engine = null;
@@ -48,12 +52,11 @@ internal static class ModelLoader
             foreach (string note in checkpoint.Notes) Say(note);
             if (checkpoint.ChatTemplate is { } template && !CanonicalTemplates.Contains(Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(template)))))
                 Say("The checkpoint's chat template is not the canonical one of 2026-07-09; prompts follow the canonical one.");
-            Tokenizer tokenizer = ReadTokenizer(checkpoint);
-            if (tokenizer.VocabularySize > checkpoint.Config.VocabularySize)
-                throw new CheckpointException(checkpoint.Path, "tokenizer", $"it has {tokenizer.VocabularySize} tokens, but the model embeds {checkpoint.Config.VocabularySize}");
-
             drafter = OpenDrafter(options, checkpoint, Say);
             (runner, int maxModelLength) = makeRunner(checkpoint, drafter, options, Say);
+            Tokenizer tokenizer = reading.GetAwaiter().GetResult();
+            if (tokenizer.VocabularySize > checkpoint.Config.VocabularySize)
+                throw new CheckpointException(checkpoint.Path, "tokenizer", $"it has {tokenizer.VocabularySize} tokens, but the model embeds {checkpoint.Config.VocabularySize}");
             engine = new InferenceEngine(runner, new EngineOptions
             {
                 MaxModelLength = maxModelLength,

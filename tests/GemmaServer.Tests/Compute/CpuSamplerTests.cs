@@ -136,7 +136,9 @@ public class CpuSamplerTests
         float[] logits = Logits(4);
         double logSum = Math.Log(logits.Sum(l => Math.Exp((double)l)));
         Assert.Equal(logSum, CpuSampler.LogSumExp(logits), 1e-5);
-        TokenLogprob[] top = _sampler.Logprobs(logits, 5, logSum);
+        float[] maxima = new float[LogitBlocks.Count(Vocabulary)];
+        LogitBlocks.Survey(logits, maxima);
+        TokenLogprob[] top = _sampler.Logprobs(logits, maxima, 5, logSum);
         int[] best = [.. Enumerable.Range(0, Vocabulary).OrderByDescending(i => logits[i]).Take(5)];
         Assert.Equal(best, top.Select(t => t.Token));
         Assert.All(top, t => Assert.Equal(logits[t.Token] - logSum, t.Logprob, 1e-4));

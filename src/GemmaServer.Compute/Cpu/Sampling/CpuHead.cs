@@ -7,6 +7,7 @@ internal sealed unsafe class CpuHead(WorkerPool workers, CpuMatMul matMul) : IDi
     private OutputRow[] _rows = [];
     private int[] _runs = [];       // by run, its first row in the portion; one more for the end
     private CpuTensor? _hidden, _logits;
+    private float[] _maxima = [];   // [portion, blocks]
     private int _portion, _count;
 
     /// <summary>Room for <paramref name="portion"/> rows of logits at a time and <paramref name="rows"/> rows a step.</summary>
@@ -15,6 +16,7 @@ internal sealed unsafe class CpuHead(WorkerPool workers, CpuMatMul matMul) : IDi
         (_portion, _rows, _runs) = (portion, new OutputRow[rows], new int[portion + 1]);
         _logits?.Dispose();
         _logits = new CpuTensor(portion, vocabularySize);
+        _maxima = new float[portion * LogitBlocks.Count(vocabularySize)];
     }
 
     /// <summary>A portion's logits; free for others between steps.</summary>
@@ -32,11 +34,11 @@ internal sealed unsafe class CpuHead(WorkerPool workers, CpuMatMul matMul) : IDi
             GatherNormJob gather = new(_rows, start, x, norm, epsilon, _hidden);
             workers.Run(ref gather, count);
             matMul.Multiply(_hidden.Input(count), head, 0, head.Rows, _logits!.All, _logits.Columns);
-            if (softcap != 0) SoftCap(count, softcap);
+            Survey(start, count, softcap, slots, isTapped: tap is not null);
             if (tap is not null)
                 for (int i = 0; i < count; i++) tap(_rows[start + i].Slot, _rows[start + i].Position, _logits.RowSpan(i));
             int runs = FindRuns(start, count);
-            SampleJob sample = new(_rows, start, _runs, _logits, slots, _samplers, _hidden, lastHidden);
+            SampleJob sample = new(_rows, start, _runs, _logits, _maxima, softcap, slots, _samplers, _hidden, lastHidden);
             workers.Run(ref sample, runs);
         }
         Deliver(step, lastSampled, result);
@@ -94,12 +96,21 @@ internal sealed unsafe class CpuHead(WorkerPool workers, CpuMatMul matMul) : IDi
         return runs;
     }
 
-    private void SoftCap(int rows, float cap)
+    /// <summary>Soft-cap, mask and maxima, by all workers: one row is work for several.</summary>
+    private void Survey(int start, int count, float softcap, SlotState[] slots, bool isTapped)
     {
-        const int Share = 8192;
+        for (int i = start; i < start + count; i++)
+        {
+            ref OutputRow row = ref _rows[i];
+            SamplingParams p = slots[row.Slot].Sampling;
+            bool isSeen = isTapped || row.PromptNext >= 0;
+            row.CapsLate = !isSeen && CpuSampler.CapsLate(p);
+            row.IsMasked = !isSeen && p.Logprobs < 0;
+        }
+        const int Share = 32 * LogitBlocks.Size;
         int shares = (_logits!.Columns + Share - 1) / Share;
-        SoftCapJob job = new(_logits, cap, Share, shares);
-        workers.Run(ref job, rows * shares);
+        SurveyJob job = new(_rows, start, _logits, _maxima, softcap, Share, shares);
+        workers.Run(ref job, count * shares);
     }
 
     private void Deliver(CpuStep step, int[] lastSampled, StepResult result)
@@ -133,6 +144,13 @@ internal sealed unsafe class CpuHead(WorkerPool workers, CpuMatMul matMul) : IDi
         public int Token;
 
         public bool Sample, IsFirstSample;
+
+        /// <summary>Its logits are not soft-capped; the sampler caps those it looks at.</summary>
+        public bool CapsLate;
+
+        /// <summary>What is not allowed is barred already.</summary>
+        public bool IsMasked;
+
         public ulong[]? Allowed;
         public float Logprob;
         public TokenLogprob[]? Top, Prompt;
@@ -144,18 +162,21 @@ internal sealed unsafe class CpuHead(WorkerPool workers, CpuMatMul matMul) : IDi
             RmsNorm.Row(x.RowSpan(rows[start + item].Row), norm, epsilon, hidden.RowSpan(item));
     }
 
-    private readonly struct SoftCapJob(CpuTensor logits, float cap, int share, int shares) : IWorkerJob
+    private readonly struct SurveyJob(OutputRow[] rows, int start, CpuTensor logits, float[] maxima, float cap, int share, int shares) : IWorkerJob
     {
         public void Execute(int item, int worker)
         {
-            int from = item % shares * share;
-            Span<float> l = logits.RowSpan(item / shares).Slice(from, Math.Min(share, logits.Columns - from));
-            FastMath.SoftCap(l, cap, l);
+            int row = item / shares, from = item % shares * share;
+            ref readonly OutputRow about = ref rows[start + row];
+            Span<float> l = logits.RowSpan(row).Slice(from, Math.Min(share, logits.Columns - from));
+            if (cap != 0 && !about.CapsLate) FastMath.SoftCap(l, cap, l);
+            if (about.IsMasked && about.Allowed is { } allowed) LogitMask.Apply(l, allowed, from);
+            LogitBlocks.Survey(l, maxima.AsSpan(row * LogitBlocks.Count(logits.Columns) + from / LogitBlocks.Size));
         }
     }
 
     private readonly struct SampleJob(
-        OutputRow[] rows, int start, int[] runs, CpuTensor logits, SlotState[] slots, CpuSampler[] samplers, CpuTensor hidden, CpuTensor? lastHidden) : IWorkerJob
+        OutputRow[] rows, int start, int[] runs, CpuTensor logits, float[] maxima, float softcap, SlotState[] slots, CpuSampler[] samplers, CpuTensor hidden, CpuTensor? lastHidden) : IWorkerJob
     {
         public void Execute(int item, int worker)
         {
@@ -166,6 +187,8 @@ internal sealed unsafe class CpuHead(WorkerPool workers, CpuMatMul matMul) : IDi
         {
             ref OutputRow row = ref rows[start + item];
             Span<float> l = logits.RowSpan(item);
+            int blocks = LogitBlocks.Count(l.Length);
+            SurveyedRow surveyed = new(l, maxima.AsSpan(item * blocks, blocks), row.CapsLate ? softcap : 0);
             SlotState slot = slots[row.Slot];
             (row.Prompt, row.Top, row.Logprob, row.Token) = (null, null, float.NaN, -1);
 
@@ -175,18 +198,19 @@ internal sealed unsafe class CpuHead(WorkerPool workers, CpuMatMul matMul) : IDi
             bool prompt = row.PromptNext >= 0, logprobs = isLive && wanted >= 0;
             double logSum = prompt || logprobs ? CpuSampler.LogSumExp(l) : 0;
             if (prompt)
-                row.Prompt = [new TokenLogprob(row.PromptNext, (float)(l[row.PromptNext] - logSum)), .. sampler.Logprobs(l, row.PromptTop, logSum)];
+                row.Prompt = [new TokenLogprob(row.PromptNext, (float)(l[row.PromptNext] - logSum)), .. sampler.Logprobs(l, surveyed.Maxima, row.PromptTop, logSum)];
             if (!isLive) return;
 
             if (logprobs)
             {
-                row.Top = sampler.Logprobs(l, wanted, logSum);
-                row.Token = sampler.ChooseKeeping(l, slot, row.Position + 1, row.Allowed, out float logit);
+                row.Top = sampler.Logprobs(l, surveyed.Maxima, wanted, logSum);
+                row.Token = sampler.ChooseKeeping(surveyed, slot, row.Position + 1, row.Allowed, out float logit);
                 row.Logprob = (float)(logit - logSum);
             }
             else
             {
-                row.Token = sampler.Choose(l, slot, row.Position + 1, row.Allowed);
+                if (!row.IsMasked && row.Allowed is { } allowed) surveyed.Survey(allowed);
+                row.Token = sampler.Choose(surveyed, slot, row.Position + 1, row.Allowed);
             }
             slot.Commit(row.Token);
             if (lastHidden is not null && row.HiddenRow >= 0 && row.Token != row.Guess)

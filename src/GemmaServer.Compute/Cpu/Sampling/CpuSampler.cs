@@ -1,4 +1,3 @@
-using System.Numerics;
 using System.Runtime.Intrinsics;
 
 namespace GemmaServer.Compute;
@@ -6,16 +5,24 @@ namespace GemmaServer.Compute;
 /// <summary>Turns one row of logits into a token: bans, bias, penalties, temperature, top-k, top-p, min-p, Gumbel-max. One per worker.</summary>
 internal sealed class CpuSampler
 {
-    /// <summary>Candidates looked at first when no top-k bounds them; more are taken until top-p is reached.</summary>
-    private const int FirstCandidates = 1024;
+    /// <summary>Candidates looked at first when no top-k bounds them; a wider nucleus is found without sorting.</summary>
+    private const int FirstCandidates = 256;
+
+    /// <summary>Beyond this many candidates, capping all logits is no more work than capping those.</summary>
+    private const int MostCappedLate = 1024;
 
     private readonly CandidateHeap _heap = new();
-    private float[] _untouched = [];
+    private readonly NucleusCut _cut = new();
+    private float[] _untouched = [], _maxima = [];
+
+    /// <summary>Whether <see cref="Choose(in SurveyedRow, SlotState, int, ulong[])"/> can be given logits before their soft-cap: nothing else is done to any of them, and few are looked at.</summary>
+    public static bool CapsLate(SamplingParams p) =>
+        p.Logprobs < 0 && !p.HasPenalties && p.LogitBias.Count == 0 && (p.Temperature == 0 || p.TopK is > 0 and <= MostCappedLate);
 
     /// <summary>Natural-log probabilities of the n best tokens, from untouched logits.</summary>
-    public TokenLogprob[] Logprobs(ReadOnlySpan<float> logits, int n, double logSum)
+    public TokenLogprob[] Logprobs(ReadOnlySpan<float> logits, ReadOnlySpan<float> maxima, int n, double logSum)
     {
-        _heap.Select(logits, n);
+        _heap.Select(logits, maxima, 0, n);
         TokenLogprob[] top = new TokenLogprob[_heap.Items.Length];
         for (int i = 0; i < top.Length; i++) top[i] = new TokenLogprob(_heap.Items[i].Token, (float)(_heap.Items[i].Logit - logSum));
         return top;
@@ -24,7 +31,7 @@ internal sealed class CpuSampler
     /// <summary>ln Σ exp(logit).</summary>
     public static double LogSumExp(ReadOnlySpan<float> logits)
     {
-        float max = Max(logits);
+        float max = LogitBlocks.Max(logits);
         Vector512<float> sum = default;
         Vector512<float> vmax = Vector512.Create(max);
         double total = 0;
@@ -51,123 +58,100 @@ internal sealed class CpuSampler
     /// <param name="allowed">Bit by token id: whether it may be chosen; null where any may.</param>
     public int Choose(Span<float> logits, SlotState slot, int position, ulong[]? allowed = null)
     {
-        SamplingParams p = slot.Sampling;
-        Adjust(logits, slot);
-        if (allowed is not null) Mask(logits, allowed);
-        if (allowed is null || LeavesAny(allowed, p, slot)) Ban(logits, slot);
-        if (p.Temperature == 0) return ArgMax(logits);
-
-        int kept = p.TopK > 0 ? Math.Min(p.TopK, logits.Length) : 0;
-        if (kept == 0 && p.TopP >= 1f) return BestOfAll(logits, p, position);
-
-        double inverseTemperature = 1.0 / p.Temperature;
-        int candidates = kept > 0 ? kept : Math.Min(FirstCandidates, logits.Length);
-        double logSum = kept > 0 ? 0 : LogSumExpAt(logits, inverseTemperature);
-        while (true)
-        {
-            _heap.Select(logits, candidates);
-            ReadOnlySpan<(float Logit, int Token)> items = _heap.Items;
-            if (items.IsEmpty) return ArgMax(logits);
-            int nucleus = Nucleus(items, p, inverseTemperature, kept > 0 ? null : logSum, out bool complete);
-            if (complete || candidates >= logits.Length || kept > 0) return BestOf(items[..nucleus], p, inverseTemperature, position);
-            candidates = Math.Min(candidates * 8, logits.Length);
-        }
+        int blocks = LogitBlocks.Count(logits.Length);
+        if (_maxima.Length < blocks) _maxima = new float[blocks];
+        SurveyedRow row = new(logits, _maxima.AsSpan(0, blocks), cap: 0);
+        row.Survey(allowed);
+        return Choose(row, slot, position, allowed);
     }
 
-    /// <summary>As <see cref="Choose"/>; also gives the chosen token's logit as it was before bias, penalties and bans.</summary>
-    public int ChooseKeeping(Span<float> logits, SlotState slot, int position, ulong[]? allowed, out float logit)
+    /// <summary>As <see cref="Choose(Span{float}, SlotState, int, ulong[])"/>, over a row that is surveyed and masked already.</summary>
+    public int Choose(in SurveyedRow row, SlotState slot, int position, ulong[]? allowed)
     {
-        if (_untouched.Length < logits.Length) _untouched = new float[logits.Length];
-        logits.CopyTo(_untouched);
-        int token = Choose(logits, slot, position, allowed);
+        SamplingParams p = slot.Sampling;
+        Adjust(row, slot);
+        if (allowed is null || LogitMask.LeavesAny(allowed, p, slot)) Ban(row, slot);
+
+        int kept = p.Temperature == 0 ? 1 : Math.Min(p.TopK, row.Logits.Length);
+        if (kept == 0) return ChooseUnbounded(row, p, position);
+        _heap.Select(row.Logits, row.Maxima, row.Cap, kept);
+        ReadOnlySpan<(float Logit, int Token)> items = _heap.Items;
+        if (items.IsEmpty) return 0;
+        if (p.Temperature == 0) return items[0].Token;
+        double inverseTemperature = 1.0 / p.Temperature;
+        return BestOf(items[..Nucleus(items, p, inverseTemperature, null, out _)], p, inverseTemperature, position);
+    }
+
+    /// <summary>As <see cref="Choose(in SurveyedRow, SlotState, int, ulong[])"/>, over a row that is not masked yet; also gives the chosen token's logit as it was before bias, penalties and bans.</summary>
+    public int ChooseKeeping(in SurveyedRow row, SlotState slot, int position, ulong[]? allowed, out float logit)
+    {
+        if (_untouched.Length < row.Logits.Length) _untouched = new float[row.Logits.Length];
+        row.Logits.CopyTo(_untouched);
+        if (allowed is not null) row.Survey(allowed);
+        int token = Choose(row, slot, position, allowed);
         logit = _untouched[token];
         return token;
     }
 
-    private static void Adjust(Span<float> logits, SlotState slot)
+    private int ChooseUnbounded(in SurveyedRow row, SamplingParams p, int position)
+    {
+        double inverseTemperature = 1.0 / p.Temperature;
+        float greatest = LogitBlocks.Max(row.Maxima);
+        double best = greatest * inverseTemperature;
+        if (p.TopP >= 1f)
+        {
+            double minimum = p.MinP > 0 ? best + Math.Log(p.MinP) : double.NegativeInfinity;
+            return GumbelSearch.Best(row.Logits, row.Maxima, DrawSet.All with { Minimum = minimum }, inverseTemperature, p.Seed, position);
+        }
+        if (float.IsNegativeInfinity(greatest)) return 0;
+
+        double total = Math.Exp(best + Math.Log(_cut.Total(row.Logits, inverseTemperature, best)) - best);
+        // Nearly always the nucleus lies within the first candidates. It cannot where even the best one's weight, which is 1, as
+        // many times would not do.
+        if (p.TopP * total < FirstCandidates)
+        {
+            _heap.Select(row.Logits, row.Maxima, 0, FirstCandidates);
+            ReadOnlySpan<(float Logit, int Token)> items = _heap.Items;
+            int nucleus = Nucleus(items, p, inverseTemperature, total, out bool complete);
+            if (complete || items.Length < FirstCandidates) return BestOf(items[..nucleus], p, inverseTemperature, position);
+        }
+        (float logit, int token) = _cut.Find(row.Logits, greatest, inverseTemperature, p.TopP * total);
+        DrawSet set = new(logit, token, best, p.MinP > 0 ? Math.Log(p.MinP) : double.NegativeInfinity);
+        return GumbelSearch.Best(row.Logits, row.Maxima, set, inverseTemperature, p.Seed, position);
+    }
+
+    private static void Adjust(in SurveyedRow row, SlotState slot)
     {
         SamplingParams p = slot.Sampling;
-        for (int i = 0; i < p.LogitBias.Count; i++) logits[p.LogitBias[i].Key] += p.LogitBias[i].Value;
+        for (int i = 0; i < p.LogitBias.Count; i++) row.Set(p.LogitBias[i].Key, row.Logits[p.LogitBias[i].Key] + p.LogitBias[i].Value);
         if (p.HasPenalties)
         {
             foreach ((int token, int count) in slot.Counts)
             {
-                float l = logits[token];
+                float l = row.Logits[token];
                 l = l > 0 ? l / p.RepetitionPenalty : l * p.RepetitionPenalty;
                 if (count > 0) l -= p.FrequencyPenalty * count + p.PresencePenalty;
-                logits[token] = l;
+                row.Set(token, l);
             }
         }
     }
 
-    private static void Ban(Span<float> logits, SlotState slot)
+    private static void Ban(in SurveyedRow row, SlotState slot)
     {
         SamplingParams p = slot.Sampling;
-        for (int i = 0; i < p.BannedTokens.Count; i++) logits[p.BannedTokens[i]] = float.NegativeInfinity;
+        for (int i = 0; i < p.BannedTokens.Count; i++) row.Set(p.BannedTokens[i], float.NegativeInfinity);
         if (slot.Generated < p.MinTokens)
-            for (int i = 0; i < p.EndTokens.Count; i++) logits[p.EndTokens[i]] = float.NegativeInfinity;
-    }
-
-    /// <summary>Whether the bans leave a token that may be chosen. Only few of them are asked about: more are allowed than banned, or nearly so.</summary>
-    private static bool LeavesAny(ulong[] allowed, SamplingParams p, SlotState slot)
-    {
-        bool mayNotEnd = slot.Generated < p.MinTokens;
-        int left = p.BannedTokens.Count + (mayNotEnd ? p.EndTokens.Count : 0);
-        if (left == 0) return true;
-        for (int word = 0; word < allowed.Length; word++)
-        {
-            for (ulong bits = allowed[word]; bits != 0; bits &= bits - 1)
-            {
-                int token = word * 64 + BitOperations.TrailingZeroCount(bits);
-                if (left-- == 0 || !(Contains(p.BannedTokens, token) || (mayNotEnd && Contains(p.EndTokens, token)))) return true;
-            }
-        }
-        return false;
-    }
-
-    private static bool Contains(IReadOnlyList<int> tokens, int token)
-    {
-        for (int i = 0; i < tokens.Count; i++)
-            if (tokens[i] == token) return true;
-        return false;
-    }
-
-    private static void Mask(Span<float> logits, ulong[] allowed)
-    {
-        for (int word = 0; word * 64 < logits.Length; word++)
-        {
-            ulong bits = word < allowed.Length ? allowed[word] : 0;
-            if (bits == ulong.MaxValue) continue;
-            Span<float> part = logits.Slice(word * 64, Math.Min(64, logits.Length - word * 64));
-            if (bits == 0) part.Fill(float.NegativeInfinity);
-            else if (part.Length == 64) Mask64(part, bits);
-            else
-                for (int i = 0; i < part.Length; i++)
-                    if ((bits >> i & 1) == 0) part[i] = float.NegativeInfinity;
-        }
-    }
-
-    private static void Mask64(Span<float> part, ulong bits)
-    {
-        Vector512<uint> lanes = Vector512.Create(1u, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768);
-        for (int i = 0; i < 64; i += 16, bits >>= 16)
-        {
-            Vector512<uint> isBarred = Vector512.Equals(Vector512.Create((uint)bits) & lanes, Vector512<uint>.Zero);
-            Vector512<float> logits = Vector512.Create<float>(part.Slice(i, 16));
-            Vector512.ConditionalSelect(isBarred.AsSingle(), Vector512.Create(float.NegativeInfinity), logits).CopyTo(part[i..]);
-        }
+            for (int i = 0; i < p.EndTokens.Count; i++) row.Set(p.EndTokens[i], float.NegativeInfinity);
     }
 
     /// <summary>How many of the best-first items survive top-p and min-p; complete when no item outside could.</summary>
     private static int Nucleus(
-        ReadOnlySpan<(float Logit, int Token)> items, SamplingParams p, double inverseTemperature, double? logSum, out bool complete)
+        ReadOnlySpan<(float Logit, int Token)> items, SamplingParams p, double inverseTemperature, double? wholeTotal, out bool complete)
     {
         complete = true;
-        double best = items[0].Logit * inverseTemperature, total = 0;
-        if (logSum is null)
+        double best = items[0].Logit * inverseTemperature, total = wholeTotal ?? 0;
+        if (wholeTotal is null)
             foreach ((float logit, _) in items) total += Math.Exp(logit * inverseTemperature - best);
-        else
-            total = Math.Exp(logSum.Value - best);
 
         double sum = 0, minimum = p.MinP > 0 ? Math.Log(p.MinP) : double.NegativeInfinity;
         for (int i = 0; i < items.Length; i++)
@@ -177,7 +161,7 @@ internal sealed class CpuSampler
             sum += Math.Exp(relative);
             if (p.TopP < 1f && sum >= p.TopP * total) return i + 1;
         }
-        complete = logSum is null;
+        complete = wholeTotal is null;
         return items.Length;
     }
 
@@ -191,45 +175,5 @@ internal sealed class CpuSampler
             if (score > best || (score == best && token < chosen)) (best, chosen) = (score, token);
         }
         return chosen;
-    }
-
-    /// <summary>No top-k and no top-p: every token above min-p takes part.</summary>
-    private static int BestOfAll(ReadOnlySpan<float> logits, SamplingParams p, int position)
-    {
-        double inverseTemperature = 1.0 / p.Temperature, best = double.NegativeInfinity;
-        double minimum = p.MinP > 0 ? Max(logits) * inverseTemperature + Math.Log(p.MinP) : double.NegativeInfinity;
-        int chosen = 0;
-        for (int token = 0; token < logits.Length; token++)
-        {
-            double scaled = logits[token] * inverseTemperature;
-            if (scaled < minimum || double.IsNegativeInfinity(scaled)) continue;
-            double score = scaled + GumbelNoise.At(p.Seed, position, token);
-            if (score > best) (best, chosen) = (score, token);
-        }
-        return chosen;
-    }
-
-    private static double LogSumExpAt(ReadOnlySpan<float> logits, double inverseTemperature)
-    {
-        double max = Max(logits) * inverseTemperature, total = 0;
-        foreach (float l in logits) total += Math.Exp(l * inverseTemperature - max);
-        return max + Math.Log(total);
-    }
-
-    private static int ArgMax(ReadOnlySpan<float> logits)
-    {
-        float max = Max(logits);
-        return Math.Max(0, logits.IndexOf(max));
-    }
-
-    private static float Max(ReadOnlySpan<float> logits)
-    {
-        Vector512<float> max = Vector512.Create(float.NegativeInfinity);
-        int i = 0;
-        for (; i + 16 <= logits.Length; i += 16) max = Vector512.MaxNative(max, Vector512.Create(logits.Slice(i, 16)));
-        float best = float.NegativeInfinity;
-        for (int lane = 0; lane < 16; lane++) best = Math.Max(best, max[lane]);
-        for (; i < logits.Length; i++) best = Math.Max(best, logits[i]);
-        return best;
     }
 }
