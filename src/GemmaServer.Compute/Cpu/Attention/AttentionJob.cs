@@ -63,14 +63,15 @@ internal readonly unsafe struct AttentionJob<TKv>(
             high[q] = Math.Min(to, plan.PastOnly ? position : position + 1);
         }
 
-        Score(block, kvHead, start, from, to, worker);
+        KvReader<TKv> reader = new(plan, cache, step.Slice(block.FirstRow).Blocks, kvHead);
+        Score(block, reader, start, from, to, worker);
         float* scores = scratch.Scores(worker);
         for (int q = 0; q < queries; q++)
             partial.Sum[q] = Softmax(scores + q * AttentionTiles.ScoreStride, from & ~15, low[q], high[q], (to + 15) & ~15, out partial.Best[q]);
-        AddValues(block, kvHead, start, from, to, worker, partial.Outputs);
+        AddValues(block, reader, start, from, to, worker, partial.Outputs);
     }
 
-    private void Score(AttentionBlock block, int kvHead, int start, int from, int to, int worker)
+    private void Score(AttentionBlock block, in KvReader<TKv> reader, int start, int from, int to, int worker)
     {
         int queries = block.RowCount * HeadsPerKv, width = AttentionTiles.Width(plan.HeadDim);
         int* low = scratch.Low(worker), high = low + queries;
@@ -78,12 +79,15 @@ internal readonly unsafe struct AttentionJob<TKv>(
         for (int tile = from / AttentionTiles.KeyTile * AttentionTiles.KeyTile; tile < to; tile += AttentionTiles.KeyTile)
         {
             int first = Math.Max(tile, from), end = Math.Min(tile + AttentionTiles.KeyTile, to);
-            Load(block, kvHead, start + first, end - first, 0, worker, keys + (first - tile));
+            reader.LoadKeys(start + first, end - first, scratch.Decoded(worker), keys + (first - tile));
             // The kernel takes four keys at a time; scores of those that are not there are overwritten by the softmax.
             for (int i = 0; i < first - tile; i++) keys[i] = keys[first - tile];
             for (int i = end - tile; i < AttentionTiles.KeyTile; i++) keys[i] = keys[end - tile - 1];
+            bool last = end == to;
+            int next = last ? from : end, nextCount = last ? Math.Min(AttentionTiles.ValueTile, to - from) : Math.Min(AttentionTiles.KeyTile, to - end);
             for (int q = 0; q < queries; q += 4)
             {
+                reader.Prefetch(last, start + next, nextCount, q / 4, (queries + 3) / 4);
                 int count = Math.Min(4, queries - q);
                 int seen = (Math.Max(first, low[q]) - tile) & ~3, seenEnd = Math.Min(end, high[q + count - 1]) - tile;
                 if (seen >= seenEnd) continue;
@@ -93,7 +97,7 @@ internal readonly unsafe struct AttentionJob<TKv>(
         }
     }
 
-    private void AddValues(AttentionBlock block, int kvHead, int start, int from, int to, int worker, float* outputs)
+    private void AddValues(AttentionBlock block, in KvReader<TKv> reader, int start, int from, int to, int worker, float* outputs)
     {
         int queries = block.RowCount * HeadsPerKv, width = AttentionTiles.Width(plan.HeadDim);
         int* low = scratch.Low(worker), high = low + queries;
@@ -102,9 +106,11 @@ internal readonly unsafe struct AttentionJob<TKv>(
         for (int tile = from / AttentionTiles.ValueTile * AttentionTiles.ValueTile; tile < to; tile += AttentionTiles.ValueTile)
         {
             int first = Math.Max(tile, from), end = Math.Min(tile + AttentionTiles.ValueTile, to);
-            Load(block, kvHead, start + first, end - first, plan.KeyDim, worker, values);
+            reader.LoadValues(start + first, end - first, scratch.Decoded(worker), values);
+            int nextCount = Math.Min(AttentionTiles.ValueTile, to - end);
             for (int column = 0; column < width; column += ValueKernels.Columns)
             {
+                reader.Prefetch(true, start + end, nextCount, column / ValueKernels.Columns, width / ValueKernels.Columns);
                 for (int q = 0; q < queries; q += 4)
                 {
                     int count = Math.Min(4, queries - q);
@@ -167,42 +173,5 @@ internal readonly unsafe struct AttentionJob<TKv>(
                 new Span<float>(to + dim, width - dim).Clear();
             }
         }
-    }
-
-    /// <summary>Finds, and where needed decodes, keys or values of consecutive positions.</summary>
-    /// <param name="block">Whose pages.</param>
-    /// <param name="kvHead">Head.</param>
-    /// <param name="position">First position.</param>
-    /// <param name="count">Positions.</param>
-    /// <param name="offset">0 for keys; elements of a key for values, which follow it in a compact row.</param>
-    /// <param name="worker">Whose scratch.</param>
-    /// <param name="rows">A pointer for each, to as many floats as the kernels take.</param>
-    private void Load(AttentionBlock block, int kvHead, int position, int count, int offset, int worker, float** rows)
-    {
-        int dim = plan.HeadDim, width = AttentionTiles.Width(dim), tokensPerPage = cache.Plan.Groups[plan.KvGroup].TokensPerPage;
-        int rowBytes = TKv.RowBytes(plan.IsCompact ? new CompactRow(dim, plan.KeyDim).Length : dim);
-        long headBytes = (long)tokensPerPage * rowBytes, headOffset = kvHead * headBytes;
-        if (!plan.IsCompact && offset > 0) (headOffset, offset) = (headOffset + plan.KvHeadCount * headBytes, 0);
-        ReadOnlySpan<int> pages = step.Slice(block.FirstRow).Blocks.Pages(plan.KvGroup);
-        float* decoded = scratch.Decoded(worker);
-        for (int i = 0; i < count;)
-        {
-            int inPage = position % tokensPerPage, run = Math.Min(count - i, tokensPerPage - inPage);
-            byte* source = cache.Layer(pages[position / tokensPerPage], plan.KvGroup, plan.KvIndex) + headOffset + (long)inPage * rowBytes;
-            position += run;
-            for (; run > 0; run--, i++, source += rowBytes, decoded += Stride)
-            {
-                rows[i] = TKv.Load(source, offset, dim, decoded);
-                if (width > dim) rows[i] = Pad(rows[i], dim, width, decoded);
-            }
-        }
-    }
-
-    /// <summary>A row whose length the kernels cannot take, with zeros behind it.</summary>
-    private static float* Pad(float* row, int dim, int width, float* to)
-    {
-        if (row != to) new ReadOnlySpan<float>(row, dim).CopyTo(new(to, dim));
-        new Span<float>(to + dim, width - dim).Clear();
-        return to;
     }
 }
