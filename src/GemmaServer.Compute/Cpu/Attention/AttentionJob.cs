@@ -87,12 +87,12 @@ internal readonly unsafe struct AttentionJob<TKv>(
             int next = last ? from : end, nextCount = last ? Math.Min(AttentionTiles.ValueTile, to - from) : Math.Min(AttentionTiles.KeyTile, to - end);
             for (int q = 0; q < queries; q += 4)
             {
-                reader.Prefetch(last, start + next, nextCount, q / 4, (queries + 3) / 4);
                 int count = Math.Min(4, queries - q);
                 int seen = (Math.Max(first, low[q]) - tile) & ~3, seenEnd = Math.Min(end, high[q + count - 1]) - tile;
                 if (seen >= seenEnd) continue;
                 ScoreKernels.Run(scratch.Queries(worker) + (nint)q * Stride, count, width, Stride, keys + seen, seenEnd - seen,
-                    scratch.Scores(worker) + q * AttentionTiles.ScoreStride + tile + seen, AttentionTiles.ScoreStride);
+                    scratch.Scores(worker) + q * AttentionTiles.ScoreStride + tile + seen, AttentionTiles.ScoreStride,
+                    reader.Ahead(last, start + next, nextCount, q / 4 * ScoreKernels.AheadBytes(width)));
             }
         }
     }
@@ -107,17 +107,17 @@ internal readonly unsafe struct AttentionJob<TKv>(
         {
             int first = Math.Max(tile, from), end = Math.Min(tile + AttentionTiles.ValueTile, to);
             reader.LoadValues(start + first, end - first, scratch.Decoded(worker), values);
-            int nextCount = Math.Min(AttentionTiles.ValueTile, to - end);
+            int nextCount = Math.Min(AttentionTiles.ValueTile, to - end), ahead = 0;
             for (int column = 0; column < width; column += ValueKernels.Columns)
             {
-                reader.Prefetch(true, start + end, nextCount, column / ValueKernels.Columns, width / ValueKernels.Columns);
                 for (int q = 0; q < queries; q += 4)
                 {
                     int count = Math.Min(4, queries - q);
                     int seen = Math.Max(first, low[q]), seenEnd = Math.Min(end, high[q + count - 1]);
                     if (seen >= seenEnd) continue;
                     ValueKernels.Run(scratch.Scores(worker) + q * AttentionTiles.ScoreStride + seen, AttentionTiles.ScoreStride, count,
-                        values + (seen - first), seenEnd - seen, outputs + (nint)q * Stride + column, column, Stride);
+                        values + (seen - first), seenEnd - seen, outputs + (nint)q * Stride + column, column, Stride, reader.Ahead(true, start + end, nextCount, ahead));
+                    ahead += ValueKernels.AheadBytes(seenEnd - seen);
                 }
             }
         }

@@ -1,5 +1,3 @@
-using System.Runtime.Intrinsics.X86;
-
 namespace GemmaServer.Compute;
 
 /// <summary>Reads a key/value head of one layer from a sequence's pages.</summary>
@@ -33,20 +31,15 @@ internal readonly unsafe ref struct KvReader<TKv> where TKv : struct, IKvFormat
     /// <summary>As <see cref="LoadKeys"/>.</summary>
     public void LoadValues(int position, int count, float* decoded, float** rows) => Load(_values, _keyDim, position, count, decoded, rows);
 
-    /// <summary>Asks for part of what is read next, while the kernels compute.</summary>
+    /// <summary>Where in the page what is read next lies, for kernels to ask for; null beyond its end.</summary>
     /// <param name="values">Values or keys.</param>
     /// <param name="position">First position read next.</param>
     /// <param name="count">Positions read next.</param>
-    /// <param name="part">Which part.</param>
-    /// <param name="parts">Of how many.</param>
-    public void Prefetch(bool values, int position, int count, int part, int parts)
+    /// <param name="offset">Bytes into it.</param>
+    public byte* Ahead(bool values, int position, int count, int offset)
     {
-        if (!Sse.IsSupported) return;
-        for (int i = count * part / parts; i < count * (part + 1) / parts; i++)
-        {
-            byte* row = Address(values ? _values : _keys, position + i), end = row + _rowBytes;
-            for (; row < end; row += 64) Sse.Prefetch1(row);
-        }
+        int row = offset / _rowBytes;
+        return row >= count ? null : Address(values ? _values : _keys, position + row) + (offset - row * _rowBytes);
     }
 
     private byte* Address(long head, int position) =>

@@ -10,6 +10,9 @@ namespace GemmaServer.Compute;
 /// </remarks>
 internal static unsafe class ScoreKernels
 {
+    /// <summary>Bytes that a run over a whole tile asks for.</summary>
+    public static int AheadBytes(int width) => AttentionTiles.KeyTile * width;
+
     /// <summary>Scores of some queries against some keys; both counts may be any.</summary>
     /// <param name="q">Queries, <c>[queries][qStride]</c>.</param>
     /// <param name="queries">How many.</param>
@@ -19,22 +22,32 @@ internal static unsafe class ScoreKernels
     /// <param name="count">Keys that are wanted; scores of the rest up to a multiple of four are written too.</param>
     /// <param name="scores">Output, <c>[queries][stride]</c>.</param>
     /// <param name="stride">Distance of two queries' scores.</param>
-    public static void Run(float* q, int queries, int width, nint qStride, float** keys, int count, float* scores, int stride)
+    /// <param name="ahead">What is read from memory next: the kernels ask for a cache line every few products, so that it comes
+    /// while they compute. Null for nothing.</param>
+    public static void Run(float* q, int queries, int width, nint qStride, float** keys, int count, float* scores, int stride, byte* ahead)
+    {
+        if (ahead == null) Run<AskNothing>(q, queries, width, qStride, keys, count, scores, stride, ahead);
+        else Run<AskAhead>(q, queries, width, qStride, keys, count, scores, stride, ahead);
+    }
+
+    private static void Run<TAhead>(float* q, int queries, int width, nint qStride, float** keys, int count, float* scores, int stride, byte* ahead)
+        where TAhead : struct, IAhead
     {
         int i = 0;
         // Sixteen sums need 32 registers.
         if (Vector512.IsHardwareAccelerated && Avx512F.IsSupported)
         {
             for (; i + 4 <= queries; i += 4)
-                for (int k = 0; k < count; k += 4) Tile4x4(q + i * qStride, width, qStride, keys + k, scores + i * stride + k, stride);
+                for (int k = 0; k < count; k += 4) Tile4x4<TAhead>(q + i * qStride, width, qStride, keys + k, scores + i * stride + k, stride, ahead + k * width);
             for (; i + 2 <= queries; i += 2)
-                for (int k = 0; k < count; k += 4) Tile2x4(q + i * qStride, width, qStride, keys + k, scores + i * stride + k, stride);
+                for (int k = 0; k < count; k += 4) Tile2x4<TAhead>(q + i * qStride, width, qStride, keys + k, scores + i * stride + k, stride, ahead + k * width);
         }
         for (; i < queries; i++)
             for (int k = 0; k < count; k += 4) Tile1x4(q + i * qStride, width, keys + k, scores + i * stride + k);
     }
 
-    private static void Tile4x4(float* q, nint width, nint qStride, float** keys, float* scores, nint stride)
+    private static void Tile4x4<TAhead>(float* q, nint width, nint qStride, float** keys, float* scores, nint stride, byte* ahead)
+        where TAhead : struct, IAhead
     {
         float* q1 = q + qStride, q2 = q1 + qStride, q3 = q2 + qStride, k0 = keys[0], k1 = keys[1], k2 = keys[2], k3 = keys[3];
         Vector512<float> s00 = default, s01 = default, s02 = default, s03 = default;
@@ -43,6 +56,7 @@ internal static unsafe class ScoreKernels
         Vector512<float> s30 = default, s31 = default, s32 = default, s33 = default;
         for (nint i = 0; i < width; i += 16)
         {
+            if (TAhead.Ask) Sse.Prefetch1(ahead + i * sizeof(float));
             Vector512<float> b0 = Vector512.Load(k0 + i), b1 = Vector512.Load(k1 + i), b2 = Vector512.Load(k2 + i), b3 = Vector512.Load(k3 + i);
             Vector512<float> a = Vector512.Load(q + i);
             s00 = Vector512.FusedMultiplyAdd(a, b0, s00);
@@ -74,13 +88,15 @@ internal static unsafe class ScoreKernels
         sums.GetUpper().GetUpper().Store(scores + 3 * stride);
     }
 
-    private static void Tile2x4(float* q, nint width, nint qStride, float** keys, float* scores, nint stride)
+    private static void Tile2x4<TAhead>(float* q, nint width, nint qStride, float** keys, float* scores, nint stride, byte* ahead)
+        where TAhead : struct, IAhead
     {
         float* q1 = q + qStride, k0 = keys[0], k1 = keys[1], k2 = keys[2], k3 = keys[3];
         Vector512<float> s00 = default, s01 = default, s02 = default, s03 = default;
         Vector512<float> s10 = default, s11 = default, s12 = default, s13 = default;
         for (nint i = 0; i < width; i += 16)
         {
+            if (TAhead.Ask) Sse.Prefetch1(ahead + i * sizeof(float));
             Vector512<float> b0 = Vector512.Load(k0 + i), b1 = Vector512.Load(k1 + i), b2 = Vector512.Load(k2 + i), b3 = Vector512.Load(k3 + i);
             Vector512<float> a = Vector512.Load(q + i);
             s00 = Vector512.FusedMultiplyAdd(a, b0, s00);
@@ -133,4 +149,20 @@ internal static unsafe class ScoreKernels
         Vector512<float> cd = Avx512F.Shuffle(c, d, 0x44) + Avx512F.Shuffle(c, d, 0xEE);
         return Avx512F.Shuffle(ab, cd, 0x88) + Avx512F.Shuffle(ab, cd, 0xDD);
     }
+}
+
+/// <summary>Whether a kernel asks for what is read next; a struct, so that the kernels that need not are free of it.</summary>
+internal interface IAhead
+{
+    static abstract bool Ask { get; }
+}
+
+internal readonly struct AskAhead : IAhead
+{
+    public static bool Ask => true;
+}
+
+internal readonly struct AskNothing : IAhead
+{
+    public static bool Ask => false;
 }
