@@ -9,7 +9,7 @@ namespace GemmaServer.Compute;
 /// </summary>
 internal sealed unsafe class AttentionScratch : IDisposable
 {
-    // Room for long contexts in few rounds: so many slots of eight queries of 512 for each thread.
+    // Room for long contexts in few rounds: so many slots of eight queries for each thread.
     private const int SlotsPerThread = 16;
 
     private AlignedBuffer[] _workers = [];
@@ -40,7 +40,7 @@ internal sealed unsafe class AttentionScratch : IDisposable
 
         _mostHeads = mostHeads;
         _totals = new AttentionTotal[rows * mostHeads];
-        SlotFloats = (long)mostKvHeads * AttentionPartial.Floats(queries, stride) + (long)workers * SlotsPerThread * AttentionPartial.Floats(8, AttentionTiles.Stride(512));
+        SlotFloats = (long)mostKvHeads * AttentionPartial.Floats(queries, stride) + (long)workers * SlotsPerThread * AttentionPartial.Floats(8, stride);
         _slots.Ensure(SlotFloats * sizeof(float));
     }
 
