@@ -5,7 +5,8 @@ internal readonly record struct AttentionBlock(int FirstRow, int RowCount, int F
 {
     public int FirstChunk => FirstKey / AttentionTiles.ChunkKeys;
 
-    public int EndChunk => (EndKey + AttentionTiles.ChunkKeys - 1) / AttentionTiles.ChunkKeys;
+    /// <summary>After the last chunk; a window of one over past keys holds none.</summary>
+    public int EndChunk => EndKey <= FirstKey ? FirstChunk : (EndKey + AttentionTiles.ChunkKeys - 1) / AttentionTiles.ChunkKeys;
 }
 
 /// <summary>Chunks of a block's keys.</summary>
