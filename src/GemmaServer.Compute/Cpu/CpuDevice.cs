@@ -14,13 +14,14 @@ public sealed unsafe class CpuDevice : IComputeDevice
     private readonly CpuHead _head;
     private readonly CpuDraftHead _draftHead;
     private readonly CpuStep _step = new();
+    private readonly AttentionSchedule _schedule = new();
     private readonly AttentionScratch _attention = new();
     private readonly List<Rope> _ropes = [];
     private readonly float _epsilon;
     private readonly AlignedBuffer _rowScratch = new();
     private SlotState[] _slots = [];
     private int[] _lastSampled = [];
-    private int _widestHead, _mostHeads;
+    private int _widestHead, _mostHeads, _mostKvHeads, _mostHeadsPerKv;
 
     /// <summary>A device of <paramref name="threads"/> threads, the caller's included.</summary>
     /// <param name="threads">0 takes one per core.</param>
@@ -99,7 +100,8 @@ public sealed unsafe class CpuDevice : IComputeDevice
     {
         foreach (AttentionPlan reader in readers) Widen(reader);
         _step.Reserve(maxBatchTokens, maxSequences, _workers.Threads, NormRopeStoreJob<KvF32>.ScratchFloats(_widestHead));
-        _attention.Reserve(_workers.Threads, CpuStep.RowsPerAttentionItem * _mostHeads, _widestHead);
+        _schedule.Reserve(maxBatchTokens);
+        _attention.Reserve(_workers.Threads, maxBatchTokens, _widestHead, _mostHeads, _mostKvHeads, _mostHeadsPerKv);
         foreach (Rope rope in _ropes) rope.Reserve(maxBatchTokens);
         _head.Reserve(LogitRows, maxBatchTokens, vocabularySize);
         _draftHead.Reserve(maxSequences);
@@ -242,7 +244,9 @@ public sealed unsafe class CpuDevice : IComputeDevice
     private void Widen(AttentionPlan shape)
     {
         _widestHead = Math.Max(_widestHead, shape.HeadDim);
-        _mostHeads = Math.Max(_mostHeads, shape.HeadCount / shape.KvHeadCount);
+        _mostHeads = Math.Max(_mostHeads, shape.HeadCount);
+        _mostKvHeads = Math.Max(_mostKvHeads, shape.KvHeadCount);
+        _mostHeadsPerKv = Math.Max(_mostHeadsPerKv, shape.HeadCount / shape.KvHeadCount);
     }
 
     private void NormRopeStore<TKv>(AttentionPlan plan, DeviceVector qNorm, DeviceVector kNorm, DeviceTensor qkv, DeviceKvCache cache)
@@ -255,11 +259,14 @@ public sealed unsafe class CpuDevice : IComputeDevice
 
     private void Attend<TKv>(AttentionPlan plan, DeviceTensor qkv, DeviceKvCache cache, DeviceTensor heads) where TKv : struct, IKvFormat
     {
-        // Few rows and few heads would leave workers idle; sharing query heads out re-reads keys, so only then.
-        int shares = 1, headsPerKv = plan.HeadCount / plan.KvHeadCount;
-        while (_step.AttentionItemCount * plan.KvHeadCount * shares < 2 * _workers.Threads && headsPerKv % (shares * 2) == 0) shares *= 2;
-        AttentionJob<TKv> job = new(plan, _step, Tensor(qkv), (CpuKvCache)cache, Tensor(heads), shares, _attention);
-        _workers.Run(ref job, _step.AttentionItemCount * plan.KvHeadCount * shares);
+        AttentionJob<TKv> job = new(plan, _step, _schedule, _attention, Tensor(qkv), (CpuKvCache)cache, Tensor(heads));
+        AttentionMergeJob merge = new(plan, _schedule, _attention, Tensor(heads));
+        _schedule.Begin(plan, _step, _workers.Threads);
+        while (_schedule.NextRound(plan, _attention.SlotFloats))
+        {
+            _workers.Run(ref job, _schedule.Units.Length * plan.KvHeadCount);
+            _workers.Run(ref merge, _schedule.Merges.Length * plan.HeadCount);
+        }
     }
 
     private static CpuTensor Tensor(DeviceTensor tensor) => (CpuTensor)tensor;

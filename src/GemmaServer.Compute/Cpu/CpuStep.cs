@@ -1,15 +1,11 @@
 namespace GemmaServer.Compute;
 
-/// <summary>What the kernels ask about the step: tokens with slots resolved, each row's position and slice, work items for attention.</summary>
+/// <summary>What the kernels ask about the step: tokens with slots resolved, each row's position and slice.</summary>
 internal sealed class CpuStep
 {
-    /// <summary>Query rows that attention handles together: they share the decoding of keys and values.</summary>
-    public const int RowsPerAttentionItem = 8;
-
     private int[] _tokens = [];
     private int[] _positions = [];
     private int[] _sliceOfRow = [];
-    private int[] _attentionRows = [];
     private SequenceSlice[] _slices = [];
     private ulong[]?[] _allowed = [];
     private float[][] _scratch = [];
@@ -18,9 +14,6 @@ internal sealed class CpuStep
 
     public int SliceCount { get; private set; }
 
-    /// <summary>Runs of up to <see cref="RowsPerAttentionItem"/> rows of one sequence.</summary>
-    public int AttentionItemCount { get; private set; }
-
     public ReadOnlySpan<int> Tokens => _tokens.AsSpan(0, RowCount);
 
     public void Reserve(int rows, int sequences, int workers, int scratchFloats)
@@ -28,7 +21,6 @@ internal sealed class CpuStep
         _tokens = new int[rows];
         _positions = new int[rows];
         _sliceOfRow = new int[rows];
-        _attentionRows = new int[rows + 1];
         _slices = new SequenceSlice[sequences];
         _allowed = new ulong[]?[rows];
         _scratch = new float[workers][];
@@ -39,7 +31,6 @@ internal sealed class CpuStep
     {
         RowCount = batch.TokenCount;
         SliceCount = batch.SequenceCount;
-        AttentionItemCount = 0;
         batch.Slices.CopyTo(_slices);
         for (int s = 0; s < SliceCount; s++)
         {
@@ -51,10 +42,8 @@ internal sealed class CpuStep
                 _positions[row] = slice.ContextLength + i;
                 _sliceOfRow[row] = s;
                 _allowed[row] = batch.Allowed(row);
-                if (i % RowsPerAttentionItem == 0) _attentionRows[AttentionItemCount++] = row;
             }
         }
-        _attentionRows[AttentionItemCount] = RowCount;
     }
 
     /// <summary>Replaces a row's token: a drafter's row goes on from its own guess.</summary>
@@ -70,9 +59,6 @@ internal sealed class CpuStep
     public ref readonly SequenceSlice Slice(int row) => ref _slices[_sliceOfRow[row]];
 
     public ReadOnlySpan<SequenceSlice> Slices => _slices.AsSpan(0, SliceCount);
-
-    /// <summary>Rows of an attention item; an item never spans two sequences because each sequence starts a new one.</summary>
-    public (int First, int Count) AttentionRows(int item) => (_attentionRows[item], _attentionRows[item + 1] - _attentionRows[item]);
 
     public Span<float> Scratch(int worker) => _scratch[worker];
 }

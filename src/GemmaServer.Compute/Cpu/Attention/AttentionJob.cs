@@ -3,180 +3,175 @@ using System.Runtime.Intrinsics;
 namespace GemmaServer.Compute;
 
 /// <summary>
-/// Attention over the pages with an online softmax. An item is a run of query rows of one sequence times one key/value
-/// head times a share of the query heads that read it.
+/// Attention over the pages. An item is a block of query rows of one sequence, times one key/value head, times all or one of the
+/// chunks of keys (see <see cref="AttentionTiles"/>).
 /// </summary>
 /// <remarks>
-/// Keys are taken in tiles that start at multiples of <see cref="TileKeys"/> positions, so a row's result does not depend
-/// on the rows beside it, on chunking, on pages or on how heads are shared out: a masked key adds an exact zero.
+/// A chunk has three passes: scores of all queries, tile by tile of decoded keys; softmax; weights times values, tile by tile of
+/// decoded values. A key that a query does not see has a weight of exactly zero, so who shares a block changes no bit.
 /// </remarks>
 internal readonly unsafe struct AttentionJob<TKv>(
-    AttentionPlan plan, CpuStep step, CpuTensor qkv, CpuKvCache cache, CpuTensor heads, int headShares, AttentionScratch scratch)
+    AttentionPlan plan, CpuStep step, AttentionSchedule schedule, AttentionScratch scratch, CpuTensor qkv, CpuKvCache cache, CpuTensor heads)
     : IWorkerJob where TKv : struct, IKvFormat
 {
-    /// <summary>Keys per tile.</summary>
-    public const int TileKeys = 32;
+    private int HeadsPerKv => plan.HeadCount / plan.KvHeadCount;
+
+    private int Stride => AttentionTiles.Stride(plan.HeadDim);
 
     public void Execute(int item, int worker)
     {
-        int share = item % headShares, kvHead = item / headShares % plan.KvHeadCount;
-        (int firstRow, int rowCount) = step.AttentionRows(item / headShares / plan.KvHeadCount);
-        int headsPerKv = plan.HeadCount / plan.KvHeadCount, headsHere = headsPerKv / headShares;
-        int firstHead = kvHead * headsPerKv + share * headsHere;
-        int dim = plan.HeadDim, queries = rowCount * headsHere;
-
-        float* best = scratch.Best(worker), sum = scratch.Sum(worker), scores = scratch.Scores(worker);
-        float* outputs = scratch.Outputs(worker);
-        new Span<float>(best, queries).Fill(float.NegativeInfinity);
-        new Span<float>(sum, queries).Clear();
-        new Span<float>(outputs, queries * dim).Clear();
-
-        int firstPosition = step.Position(firstRow), lastPosition = firstPosition + rowCount - 1;
-        int lastKey = plan.PastOnly ? lastPosition - 1 : lastPosition;
-        int firstKey = plan.Window == 0 ? 0 : Math.Max(0, firstPosition - plan.Window + 1);
-        for (int tile = firstKey / TileKeys * TileKeys; tile <= lastKey; tile += TileKeys)
+        AttentionUnit unit = schedule.Units[item / plan.KvHeadCount];
+        AttentionBlock block = schedule.Blocks[unit.Block];
+        int kvHead = item % plan.KvHeadCount, queries = block.RowCount * HeadsPerKv;
+        GatherQueries(block, kvHead, worker);
+        if (unit.Slot >= 0)
         {
-            int from = Math.Max(tile, firstKey), to = Math.Min(tile + TileKeys, lastKey + 1);
-            float** keys = scratch.Keys(worker), values = scratch.Values(worker);
-            LoadTile(step.Slice(firstRow).Blocks.Pages(plan.KvGroup), kvHead, from, to, worker, keys, values);
-            for (int query = 0; query < queries; query++)
+            float* slot = scratch.Slots + unit.Slot + (long)kvHead * AttentionPartial.Floats(queries, Stride);
+            Attend(block, kvHead, unit.FirstChunk, worker, new(slot, queries, Stride));
+            return;
+        }
+
+        AttentionPartial partial = new(scratch.Partial(worker), queries, Stride);
+        int firstHead = kvHead * HeadsPerKv;
+        for (int q = 0; q < queries; q++) scratch.Total(block.FirstRow + q / HeadsPerKv, firstHead + q % HeadsPerKv) = AttentionTotal.None;
+        for (int chunk = unit.FirstChunk; chunk < unit.EndChunk; chunk++)
+        {
+            Attend(block, kvHead, chunk, worker, partial);
+            for (int q = 0; q < queries; q++)
             {
-                int row = query / headsHere, position = firstPosition + row;
-                int low = plan.Window == 0 ? from : Math.Max(from, position - plan.Window + 1);
-                int high = Math.Min(to, plan.PastOnly ? position : position + 1);
-                if (low >= high) continue;
-                float* q = qkv.Row(firstRow + row) + (firstHead + query % headsHere) * dim;
-                Fold(q, keys + (low - from), values + (low - from), high - low, dim, scores, best + query, sum + query, outputs + (long)query * dim);
+                int row = block.FirstRow + q / HeadsPerKv, head = firstHead + q % HeadsPerKv;
+                partial.AddTo(ref scratch.Total(row, head), q, heads.Row(row) + head * plan.HeadDim, plan.HeadDim);
             }
         }
-
-        for (int query = 0; query < queries; query++)
+        for (int q = 0; q < queries; q++)
         {
-            float* y = heads.Row(firstRow + query / headsHere) + (firstHead + query % headsHere) * dim;
-            // Only a query without its own key may see none at all.
-            float inverse = sum[query] > 0 ? 1f / sum[query] : 0f;
-            float* o = outputs + (long)query * dim;
-            for (int i = 0; i < dim; i++) o[i] *= inverse;
-            if (plan.IsCompact) new CompactRow(dim, plan.KeyDim).RestoreOutput(new(o, dim), new(y, dim));
-            else new ReadOnlySpan<float>(o, dim).CopyTo(new(y, dim));
+            int row = block.FirstRow + q / HeadsPerKv, head = firstHead + q % HeadsPerKv;
+            scratch.Total(row, head).Finish(plan, heads.Row(row) + head * plan.HeadDim, scratch.Row(worker));
         }
     }
 
-    /// <summary>Finds (and where needed decodes) the tile's keys and values.</summary>
-    private void LoadTile(ReadOnlySpan<int> pages, int kvHead, int from, int to, int worker, float** keys, float** values)
+    /// <summary>A chunk's partial result for every query of the block.</summary>
+    private void Attend(AttentionBlock block, int kvHead, int chunk, int worker, AttentionPartial partial)
     {
-        int dim = plan.HeadDim, tokensPerPage = cache.Plan.Groups[plan.KvGroup].TokensPerPage;
-        int rowLength = plan.IsCompact ? new CompactRow(dim, plan.KeyDim).Length : dim, rowBytes = TKv.RowBytes(rowLength);
-        long headBytes = (long)tokensPerPage * rowBytes, valueOffset = plan.KvHeadCount * headBytes;
-        float* decoded = scratch.Decoded(worker);
-        for (int position = from; position < to;)
+        int start = chunk * AttentionTiles.ChunkKeys, queries = block.RowCount * HeadsPerKv;
+        int from = Math.Max(block.FirstKey - start, 0), to = Math.Min(block.EndKey - start, AttentionTiles.ChunkKeys);
+        int* low = scratch.Low(worker), high = low + queries;
+        for (int q = 0; q < queries; q++)
         {
-            int offset = position % tokensPerPage, run = Math.Min(to - position, tokensPerPage - offset);
-            byte* k = cache.Layer(pages[position / tokensPerPage], plan.KvGroup, plan.KvIndex) + kvHead * headBytes + (long)offset * rowBytes;
-            for (int i = 0; i < run; i++, k += rowBytes, position++)
+            int position = step.Position(block.FirstRow + q / HeadsPerKv) - start;
+            low[q] = plan.Window == 0 ? from : Math.Max(from, position - plan.Window + 1);
+            high[q] = Math.Min(to, plan.PastOnly ? position : position + 1);
+        }
+
+        KvReader<TKv> reader = new(plan, cache, step.Slice(block.FirstRow).Blocks, kvHead);
+        Score(block, reader, start, from, to, worker);
+        float* scores = scratch.Scores(worker);
+        for (int q = 0; q < queries; q++)
+            partial.Sum[q] = Softmax(scores + q * AttentionTiles.ScoreStride, from & ~15, low[q], high[q], (to + 15) & ~15, out partial.Best[q]);
+        AddValues(block, reader, start, from, to, worker, partial.Outputs);
+    }
+
+    private void Score(AttentionBlock block, in KvReader<TKv> reader, int start, int from, int to, int worker)
+    {
+        int queries = block.RowCount * HeadsPerKv, width = AttentionTiles.Width(plan.HeadDim);
+        int* low = scratch.Low(worker), high = low + queries;
+        float** keys = scratch.Pointers(worker);
+        for (int tile = from / AttentionTiles.KeyTile * AttentionTiles.KeyTile; tile < to; tile += AttentionTiles.KeyTile)
+        {
+            int first = Math.Max(tile, from), end = Math.Min(tile + AttentionTiles.KeyTile, to);
+            reader.LoadKeys(start + first, end - first, scratch.Decoded(worker), keys + (first - tile));
+            // The kernel takes four keys at a time; scores of those that are not there are overwritten by the softmax.
+            for (int i = 0; i < first - tile; i++) keys[i] = keys[first - tile];
+            for (int i = end - tile; i < AttentionTiles.KeyTile; i++) keys[i] = keys[end - tile - 1];
+            bool last = end == to;
+            int next = last ? from : end, nextCount = last ? Math.Min(AttentionTiles.ValueTile, to - from) : Math.Min(AttentionTiles.KeyTile, to - end);
+            for (int q = 0; q < queries; q += 4)
             {
-                int at = position - from;
-                keys[at] = TKv.Load(k, rowLength, decoded + (long)at * 2 * dim);
-                // A compact row is key and value at once.
-                values[at] = plan.IsCompact ? keys[at] + plan.KeyDim : TKv.Load(k + valueOffset, dim, decoded + ((long)at * 2 + 1) * dim);
+                int count = Math.Min(4, queries - q);
+                int seen = (Math.Max(first, low[q]) - tile) & ~3, seenEnd = Math.Min(end, high[q + count - 1]) - tile;
+                if (seen >= seenEnd) continue;
+                ScoreKernels.Run(scratch.Queries(worker) + (nint)q * Stride, count, width, Stride, keys + seen, seenEnd - seen,
+                    scratch.Scores(worker) + q * AttentionTiles.ScoreStride + tile + seen, AttentionTiles.ScoreStride,
+                    reader.Ahead(last, start + next, nextCount, q / 4 * ScoreKernels.AheadBytes(width)));
             }
         }
     }
 
-    /// <summary>Adds some keys to one query's running softmax: (best, sum, output).</summary>
-    private static void Fold(float* q, float** keys, float** values, int count, int dim, float* scores, float* best, float* sum, float* output)
+    private void AddValues(AttentionBlock block, in KvReader<TKv> reader, int start, int from, int to, int worker, float* outputs)
     {
-        float max = *best;
-        for (int i = 0; i < count; i++)
+        int queries = block.RowCount * HeadsPerKv, width = AttentionTiles.Width(plan.HeadDim);
+        int* low = scratch.Low(worker), high = low + queries;
+        float** values = scratch.Pointers(worker);
+        new Span<float>(outputs, queries * Stride).Clear();
+        for (int tile = from / AttentionTiles.ValueTile * AttentionTiles.ValueTile; tile < to; tile += AttentionTiles.ValueTile)
         {
-            scores[i] = Dot(q, keys[i], dim);
-            max = MathF.Max(max, scores[i]);
+            int first = Math.Max(tile, from), end = Math.Min(tile + AttentionTiles.ValueTile, to);
+            reader.LoadValues(start + first, end - first, scratch.Decoded(worker), values);
+            int nextCount = Math.Min(AttentionTiles.ValueTile, to - end), ahead = 0;
+            for (int column = 0; column < width; column += ValueKernels.Columns)
+            {
+                for (int q = 0; q < queries; q += 4)
+                {
+                    int count = Math.Min(4, queries - q);
+                    int seen = Math.Max(first, low[q]), seenEnd = Math.Min(end, high[q + count - 1]);
+                    if (seen >= seenEnd) continue;
+                    ValueKernels.Run(scratch.Scores(worker) + q * AttentionTiles.ScoreStride + seen, AttentionTiles.ScoreStride, count,
+                        values + (seen - first), seenEnd - seen, outputs + (nint)q * Stride + column, column, Stride, reader.Ahead(true, start + end, nextCount, ahead));
+                    ahead += ValueKernels.AheadBytes(seenEnd - seen);
+                }
+            }
         }
-        float rescale = MathF.Exp(*best - max);
-        if (rescale != 1f)
+    }
+
+    /// <summary>Scores to weights: e^(score − best) from <paramref name="low"/> to <paramref name="high"/>, zero elsewhere.</summary>
+    /// <param name="scores">A query's scores in the chunk.</param>
+    /// <param name="from">First that is read afterwards, a multiple of 16.</param>
+    /// <param name="low">First that the query sees.</param>
+    /// <param name="high">After the last that it sees.</param>
+    /// <param name="to">After the last that is read afterwards, a multiple of 16.</param>
+    /// <param name="best">Largest score, minus infinity if it sees none.</param>
+    /// <returns>The weights' sum.</returns>
+    private static float Softmax(float* scores, int from, int low, int high, int to, out float best)
+    {
+        best = float.NegativeInfinity;
+        if (low >= high)
         {
-            *sum *= rescale;
-            ScaleRow(output, rescale, dim);
+            new Span<float>(scores + from, to - from).Clear();
+            return 0;
         }
-        *best = max;
-
-        // A tile is two vectors; what it lacks counts as far below the best.
-        for (int i = count; i < TileKeys; i++) scores[i] = float.MinValue;
-        Vector512<float> vmax = Vector512.Create(max);
-        Vector512<float> p0 = FastMath.Exp(Vector512.Load(scores) - vmax), p1 = FastMath.Exp(Vector512.Load(scores + 16) - vmax);
-        p0.Store(scores);
-        p1.Store(scores + 16);
-        *sum += Vector512.Sum(p0 + p1);
-        for (int i = 0; i < count; i++) AddScaled(output, values[i], scores[i], dim);
-    }
-
-    private static float Dot(float* a, float* b, int dim)
-    {
-        Vector512<float> s0 = default, s1 = default, s2 = default, s3 = default;
-        int i = 0;
-        for (; i + 64 <= dim; i += 64)
+        int first = low & ~15, end = (high + 15) & ~15;
+        new Span<float>(scores + from, first - from).Clear();
+        new Span<float>(scores + end, to - end).Clear();
+        // Far below the best: their weight is zero.
+        new Span<float>(scores + first, low - first).Fill(float.MinValue);
+        new Span<float>(scores + high, end - high).Fill(float.MinValue);
+        Vector512<float> max = Vector512.Load(scores + first);
+        for (int i = first + 16; i < end; i += 16) max = Vector512.Max(max, Vector512.Load(scores + i));
+        best = KvLanes.Max(max);
+        max = Vector512.Create(best);
+        Vector512<float> sum = default;
+        for (int i = first; i < end; i += 16)
         {
-            s0 = Vector512.FusedMultiplyAdd(Vector512.Load(a + i), Vector512.Load(b + i), s0);
-            s1 = Vector512.FusedMultiplyAdd(Vector512.Load(a + i + 16), Vector512.Load(b + i + 16), s1);
-            s2 = Vector512.FusedMultiplyAdd(Vector512.Load(a + i + 32), Vector512.Load(b + i + 32), s2);
-            s3 = Vector512.FusedMultiplyAdd(Vector512.Load(a + i + 48), Vector512.Load(b + i + 48), s3);
+            Vector512<float> weight = FastMath.Exp(Vector512.Load(scores + i) - max);
+            weight.Store(scores + i);
+            sum += weight;
         }
-        for (; i + 16 <= dim; i += 16) s0 = Vector512.FusedMultiplyAdd(Vector512.Load(a + i), Vector512.Load(b + i), s0);
-        float sum = Vector512.Sum(s0 + s1 + (s2 + s3));
-        for (; i < dim; i++) sum = MathF.FusedMultiplyAdd(a[i], b[i], sum);
-        return sum;
+        return Lanes.Sum(sum);
     }
 
-    private static void ScaleRow(float* y, float factor, int dim)
+    /// <summary>Copies the block's queries of a key/value head together.</summary>
+    private void GatherQueries(AttentionBlock block, int kvHead, int worker)
     {
-        int i = 0;
-        for (; i + 16 <= dim; i += 16) (Vector512.Load(y + i) * factor).Store(y + i);
-        for (; i < dim; i++) y[i] *= factor;
-    }
-
-    private static void AddScaled(float* y, float* x, float factor, int dim)
-    {
-        Vector512<float> f = Vector512.Create(factor);
-        int i = 0;
-        for (; i + 16 <= dim; i += 16) Vector512.FusedMultiplyAdd(Vector512.Load(x + i), f, Vector512.Load(y + i)).Store(y + i);
-        for (; i < dim; i++) y[i] = MathF.FusedMultiplyAdd(x[i], factor, y[i]);
-    }
-}
-
-/// <summary>Per worker: running softmax state of an item's queries, a tile's scores, decoded keys and values.</summary>
-internal sealed unsafe class AttentionScratch : IDisposable
-{
-    private AlignedBuffer[] _memory = [];
-    private int _queries, _dim;
-
-    /// <summary>Makes room for items of up to so many (row, head) queries.</summary>
-    public void Reserve(int workers, int queries, int dim)
-    {
-        Dispose();
-        (_queries, _dim) = (queries, dim);
-        long pointers = 2L * sizeof(float*) * AttentionJob<KvF32>.TileKeys;
-        long floats = 2L * queries + AttentionJob<KvF32>.TileKeys + (long)queries * dim + 2L * AttentionJob<KvF32>.TileKeys * dim;
-        _memory = new AlignedBuffer[workers];
-        for (int w = 0; w < workers; w++) _memory[w] = new AlignedBuffer(pointers + floats * sizeof(float));
-    }
-
-    public float** Keys(int worker) => (float**)_memory[worker].Pointer;
-
-    public float** Values(int worker) => Keys(worker) + AttentionJob<KvF32>.TileKeys;
-
-    public float* Decoded(int worker) => (float*)(Values(worker) + AttentionJob<KvF32>.TileKeys);
-
-    public float* Outputs(int worker) => Decoded(worker) + 2L * AttentionJob<KvF32>.TileKeys * _dim;
-
-    public float* Best(int worker) => Outputs(worker) + (long)_queries * _dim;
-
-    public float* Sum(int worker) => Best(worker) + _queries;
-
-    public float* Scores(int worker) => Sum(worker) + _queries;
-
-    public void Dispose()
-    {
-        foreach (AlignedBuffer m in _memory) m.Dispose();
-        _memory = [];
+        int dim = plan.HeadDim, width = AttentionTiles.Width(dim);
+        float* to = scratch.Queries(worker);
+        for (int row = block.FirstRow; row < block.FirstRow + block.RowCount; row++)
+        {
+            float* q = qkv.Row(row) + kvHead * HeadsPerKv * dim;
+            for (int head = 0; head < HeadsPerKv; head++, q += dim, to += Stride)
+            {
+                new ReadOnlySpan<float>(q, dim).CopyTo(new(to, dim));
+                new Span<float>(to + dim, width - dim).Clear();
+            }
+        }
     }
 }

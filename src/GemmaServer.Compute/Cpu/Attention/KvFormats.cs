@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 
 namespace GemmaServer.Compute;
 
@@ -9,8 +10,9 @@ internal unsafe interface IKvFormat
 
     static abstract void Store(ReadOnlySpan<float> row, byte* destination);
 
-    /// <summary>The row as floats: the page itself where it holds floats, else decoded into <paramref name="scratch"/>.</summary>
-    static abstract float* Load(byte* source, int dim, float* scratch);
+    /// <summary>Elements <paramref name="first"/> and on as floats: the page itself where it holds floats, else decoded into <paramref name="scratch"/>.</summary>
+    /// <remarks>Stored elements are finite: RMS norms made them.</remarks>
+    static abstract float* Load(byte* source, int first, int count, float* scratch);
 }
 
 internal readonly unsafe struct KvF32 : IKvFormat
@@ -20,7 +22,7 @@ internal readonly unsafe struct KvF32 : IKvFormat
     public static void Store(ReadOnlySpan<float> row, byte* destination) => row.CopyTo(new Span<float>(destination, row.Length));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float* Load(byte* source, int dim, float* scratch) => (float*)source;
+    public static float* Load(byte* source, int first, int count, float* scratch) => (float*)source + first;
 }
 
 internal readonly unsafe struct KvF16 : IKvFormat
@@ -29,13 +31,18 @@ internal readonly unsafe struct KvF16 : IKvFormat
 
     public static void Store(ReadOnlySpan<float> row, byte* destination)
     {
-        Half* d = (Half*)destination;
-        for (int i = 0; i < row.Length; i++) d[i] = (Half)row[i];
+        ushort* d = (ushort*)destination;
+        int i = 0;
+        for (; i + 16 <= row.Length; i += 16) KvLanes.SingleToHalf(Vector512.Create(row.Slice(i, 16))).Store(d + i);
+        for (; i < row.Length; i++) d[i] = BitConverter.HalfToUInt16Bits((Half)row[i]);
     }
 
-    public static float* Load(byte* source, int dim, float* scratch)
+    public static float* Load(byte* source, int first, int count, float* scratch)
     {
-        WeightRows.WidenF16((ushort*)source, dim, scratch);
+        short* s = (short*)source + first;
+        int i = 0;
+        for (; i + 16 <= count; i += 16) KvLanes.FiniteHalfToSingle(Vector256.Load(s + i)).Store(scratch + i);
+        for (; i < count; i++) scratch[i] = (float)BitConverter.Int16BitsToHalf(s[i]);
         return scratch;
     }
 }
@@ -47,17 +54,27 @@ internal readonly unsafe struct KvBF16 : IKvFormat
     public static void Store(ReadOnlySpan<float> row, byte* destination)
     {
         ushort* d = (ushort*)destination;
-        for (int i = 0; i < row.Length; i++)
+        int i = 0;
+        // Round to nearest, ties to even; keys and values are normalised, so never NaN or near overflow.
+        for (; i + 16 <= row.Length; i += 16)
+        {
+            Vector512<uint> bits = Vector512.Create(row.Slice(i, 16)).AsUInt32();
+            Vector512<uint> odd = (bits >>> 16) & Vector512<uint>.One;
+            KvLanes.Narrow((bits + Vector512.Create(0x7FFFu) + odd) >>> 16).Store(d + i);
+        }
+        for (; i < row.Length; i++)
         {
             uint bits = BitConverter.SingleToUInt32Bits(row[i]);
-            // Round to nearest, ties to even; keys and values are normalised, so never NaN or near overflow.
             d[i] = (ushort)((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
         }
     }
 
-    public static float* Load(byte* source, int dim, float* scratch)
+    public static float* Load(byte* source, int first, int count, float* scratch)
     {
-        WeightRows.WidenBF16((ushort*)source, dim, scratch);
+        ushort* s = (ushort*)source + first;
+        int i = 0;
+        for (; i + 16 <= count; i += 16) (KvLanes.Widen(Vector256.Load(s + i)) << 16).AsSingle().Store(scratch + i);
+        for (; i < count; i++) scratch[i] = BitConverter.UInt32BitsToSingle((uint)s[i] << 16);
         return scratch;
     }
 }
@@ -73,23 +90,23 @@ internal readonly unsafe struct KvQ8 : IKvFormat
     {
         for (int b = 0; b < row.Length; b += BlockLength, destination += BlockBytes)
         {
-            ReadOnlySpan<float> x = row.Slice(b, BlockLength);
-            float max = 0;
-            foreach (float v in x) max = Math.Max(max, MathF.Abs(v));
+            Vector512<float> x0 = Vector512.Create(row.Slice(b, 16)), x1 = Vector512.Create(row.Slice(b + 16, 16));
+            float max = KvLanes.Max(Vector512.Max(Vector512.Abs(x0), Vector512.Abs(x1)));
             float scale = max / 127f, inverse = scale == 0 ? 0 : 1 / scale;
             *(Half*)destination = (Half)scale;
-            sbyte* q = (sbyte*)(destination + 2);
-            for (int i = 0; i < BlockLength; i++) q[i] = (sbyte)MathF.Round(x[i] * inverse, MidpointRounding.AwayFromZero);
+            KvLanes.NarrowToBytes(KvLanes.RoundAway(x0 * inverse), KvLanes.RoundAway(x1 * inverse)).Store((sbyte*)destination + 2);
         }
     }
 
-    public static float* Load(byte* source, int dim, float* scratch)
+    public static float* Load(byte* source, int first, int count, float* scratch)
     {
-        for (int b = 0; b < dim; b += BlockLength, source += BlockBytes)
+        source += RowBytes(first);
+        for (int b = 0; b < count; b += BlockLength, source += BlockBytes)
         {
-            float scale = (float)*(Half*)source;
+            Vector512<float> scale = Vector512.Create((float)*(Half*)source);
             sbyte* q = (sbyte*)(source + 2);
-            for (int i = 0; i < BlockLength; i++) scratch[b + i] = q[i] * scale;
+            (KvLanes.Widen(Vector128.Load(q)) * scale).Store(scratch + b);
+            (KvLanes.Widen(Vector128.Load(q + 16)) * scale).Store(scratch + b + 16);
         }
         return scratch;
     }
