@@ -28,7 +28,7 @@ public sealed unsafe class CpuDevice : IComputeDevice
     /// <param name="activations">Exact or fast arithmetic.</param>
     /// <param name="epsilon">Of every RMS norm; 1e-6 in Gemma 4.</param>
     public CpuDevice(int threads, ActivationType activations, float epsilon = 1e-6f)
-        : this(WorkerPlacement.Free(threads), activations, epsilon) { }
+        : this(WorkerPlacement.Free(threads == 0 ? null : threads), activations, epsilon) { }
 
     /// <summary>A device whose workers have places; the thread that runs steps is worker 0.</summary>
     /// <param name="placement">How many workers, and where.</param>

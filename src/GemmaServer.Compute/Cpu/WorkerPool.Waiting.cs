@@ -115,19 +115,20 @@ public sealed unsafe partial class WorkerPool
         int wanted = mostAwake - (Threads - parked);
         for (int i = 0; i < count && wanted > 0; i++)
         {
-            if (!Volatile.Read(ref _workers[i].IsParked)) continue;
-            Wake(_workers[i]);
-            wanted--;
+            // One that parks just now sees the new run itself and does not count.
+            if (Volatile.Read(ref _workers[i].IsParked) && Wake(_workers[i])) wanted--;
         }
     }
 
-    private void Wake(Worker worker)
+    /// <returns>False when it was awake.</returns>
+    private bool Wake(Worker worker)
     {
         lock (worker)
         {
-            if (!worker.IsParked) return;
+            if (!worker.IsParked) return false;
             Unpark(worker);
             Monitor.Pulse(worker);
+            return true;
         }
     }
 

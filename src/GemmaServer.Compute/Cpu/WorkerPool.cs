@@ -75,9 +75,12 @@ public sealed unsafe partial class WorkerPool : IDisposable
     /// <summary>Threads that take part, the caller included.</summary>
     public int Threads => _placement.Threads;
 
+    /// <summary>Workers that sleep; the others run or spin.</summary>
+    internal int ParkedWorkers => Volatile.Read(ref _board.Parked);
+
     /// <summary>
     /// Runs items 0 … <paramref name="items"/> − 1 and returns when all are done. One Run at a time; an item may not
-    /// call Run itself.
+    /// call Run itself, nor wait for another item: with few cores they may run one behind the other.
     /// </summary>
     /// <exception cref="ArgumentOutOfRangeException">More than <see cref="MaxItems"/>.</exception>
     /// <exception cref="InvalidOperationException">Another Run is going on.</exception>
@@ -134,7 +137,7 @@ public sealed unsafe partial class WorkerPool : IDisposable
         _board.Completed = 0;
 
         long run = Publish(items, flags);
-        WakeParked(Math.Min(items, Threads) - 1, flags == OwnersOnly ? Threads : _mostAwake);
+        WakeParked(Math.Min(items, Threads) - 1, flags == OwnersOnly ? int.MaxValue : _mostAwake);
         int mine = Work(run, worker: 0);
         WaitUntilCompleted(items - mine);
 

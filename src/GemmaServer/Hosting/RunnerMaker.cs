@@ -43,7 +43,7 @@ internal static class RunnerMaker
         if (!pins || ThreadAffinity.IsSupported)
             return WorkerPlacement.Make(options.Threads, options.CpuAffinity, CpuTopology.OfThisMachine(), Environment.ProcessorCount);
         log($"--cpu-affinity {options.CpuAffinity} is left out: threads are pinned on Linux only.");
-        return WorkerPlacement.Free(options.Threads ?? 0);
+        return WorkerPlacement.Free(options.Threads);
     }
 
     // On the CPU the fast choices are bytes for activations and halves for the cache, as in llama.cpp.

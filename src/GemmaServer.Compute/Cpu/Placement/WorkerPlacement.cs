@@ -25,10 +25,10 @@ public sealed class WorkerPlacement
     public override string ToString() => $"{Threads} {(Threads == 1 ? "thread" : "threads")}{_where}";
 
     /// <summary>Workers that may run anywhere.</summary>
-    /// <param name="threads">0 takes the default for this machine.</param>
-    /// <exception cref="ArgumentOutOfRangeException">Fewer than none.</exception>
-    public static WorkerPlacement Free(int threads) =>
-        new(threads == 0 ? DefaultThreads(CpuTopology.OfThisMachine(), Environment.ProcessorCount) : threads, [], "");
+    /// <param name="threads">Null takes the default for this machine.</param>
+    /// <exception cref="ArgumentOutOfRangeException">Fewer than one.</exception>
+    public static WorkerPlacement Free(int? threads) =>
+        new(threads ?? DefaultThreads(CpuTopology.OfThisMachine(), Environment.ProcessorCount), [], "");
 
     /// <summary>
     /// One for each physical core: siblings share the units that kernels keep busy, and the memory's bandwidth. Fewer where
