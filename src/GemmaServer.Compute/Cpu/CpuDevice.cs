@@ -9,6 +9,7 @@ public sealed unsafe class CpuDevice : IComputeDevice
     public const int LogitRows = 32;
 
     private readonly WorkerPool _workers;
+    private readonly WorkerPlacement _placement;
     private readonly CpuMatMul _matMul;
     private readonly CpuExperts _experts;
     private readonly CpuHead _head;
@@ -24,12 +25,20 @@ public sealed unsafe class CpuDevice : IComputeDevice
     private int _widestHead, _mostHeads, _mostKvHeads, _mostHeadsPerKv;
 
     /// <summary>A device of <paramref name="threads"/> threads, the caller's included.</summary>
-    /// <param name="threads">0 takes one per core.</param>
+    /// <param name="threads">0 takes one per physical core.</param>
     /// <param name="activations">Exact or fast arithmetic.</param>
     /// <param name="epsilon">Of every RMS norm; 1e-6 in Gemma 4.</param>
     public CpuDevice(int threads, ActivationType activations, float epsilon = 1e-6f)
+        : this(WorkerPlacement.Free(threads == 0 ? null : threads), activations, epsilon) { }
+
+    /// <summary>A device whose workers have places; the thread that runs steps is worker 0.</summary>
+    /// <param name="placement">How many workers, and where.</param>
+    /// <param name="activations">Exact or fast arithmetic.</param>
+    /// <param name="epsilon">Of every RMS norm; 1e-6 in Gemma 4.</param>
+    /// <exception cref="InvalidOperationException">The system refuses a place.</exception>
+    public CpuDevice(WorkerPlacement placement, ActivationType activations, float epsilon = 1e-6f)
     {
-        _workers = new WorkerPool(threads > 0 ? threads : Environment.ProcessorCount);
+        (_workers, _placement) = (new WorkerPool(placement), placement);
         _matMul = new CpuMatMul(_workers, activations);
         _experts = new CpuExperts(_workers, _matMul);
         _head = new CpuHead(_workers, _matMul);
@@ -43,7 +52,7 @@ public sealed unsafe class CpuDevice : IComputeDevice
         get
         {
             string simd = Vector512.IsHardwareAccelerated ? "512-bit" : Vector256.IsHardwareAccelerated ? "256-bit" : Vector128.IsHardwareAccelerated ? "128-bit" : "scalar";
-            return $"cpu ({simd} SIMD, {_workers.Threads} threads, {_matMul.Activations} activations)";
+            return $"cpu ({simd} SIMD, {_placement}, {_matMul.Activations} activations)";
         }
     }
 
@@ -123,6 +132,7 @@ public sealed unsafe class CpuDevice : IComputeDevice
     /// <inheritdoc/>
     public void BeginStep(StepBatch batch)
     {
+        _workers.BeginStep();
         _step.Begin(batch, _lastSampled);
         foreach (Rope rope in _ropes)
         {
@@ -222,12 +232,19 @@ public sealed unsafe class CpuDevice : IComputeDevice
         _experts.Run(_step.RowCount, Tensor(x), Weights(gate), up is null ? null : Weights(up), Weights(down), expertWidth, Tensor(y));
 
     /// <inheritdoc/>
-    public void Sample(DeviceTensor x, DeviceVector norm, DeviceMatrix head, float softcap, StepResult result, LogitsTap? tap, DeviceTensor? hidden = null) =>
+    public void Sample(DeviceTensor x, DeviceVector norm, DeviceMatrix head, float softcap, StepResult result, LogitsTap? tap, DeviceTensor? hidden = null)
+    {
         _head.Run(_step, Tensor(x), Values(norm), _epsilon, Weights(head), softcap, _slots, _lastSampled, result, tap, hidden is null ? null : Tensor(hidden));
+        _workers.EndStep();
+    }
 
     /// <inheritdoc/>
-    public bool Draft(DeviceTensor x, DeviceMatrix head, DeviceCentroids? centroids, int depth, ReadOnlySpan<int> sequences, StepResult result, LogitsTap? tap) =>
-        _draftHead.Run(_step, Tensor(x), Weights(head), (CpuCentroids?)centroids, depth, _slots, _head.Logits, sequences, result, tap);
+    public bool Draft(DeviceTensor x, DeviceMatrix head, DeviceCentroids? centroids, int depth, ReadOnlySpan<int> sequences, StepResult result, LogitsTap? tap)
+    {
+        bool goesOn = _draftHead.Run(_step, Tensor(x), Weights(head), (CpuCentroids?)centroids, depth, _slots, _head.Logits, sequences, result, tap);
+        if (!goesOn) _workers.EndStep();
+        return goesOn;
+    }
 
     /// <inheritdoc/>
     public void Dispose()

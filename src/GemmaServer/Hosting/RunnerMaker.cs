@@ -8,10 +8,11 @@ internal static class RunnerMaker
 {
     /// <summary>A <see cref="RunnerFactory"/>: the place where device and runner are chosen by the options.</summary>
     /// <exception cref="MemoryPlanException">It does not fit into memory; the message says what would.</exception>
+    /// <exception cref="ArgumentException">Threads cannot be placed as wanted.</exception>
     public static (IModelRunner Runner, int MaxModelLength) Make(Checkpoint checkpoint, Checkpoint? drafter, ServerOptions options, Action<string> log)
     {
         RunnerPlan plan = Plan(checkpoint, drafter, options);
-        CpuDevice device = new(options.Threads ?? 0, Activations(options.Activations), checkpoint.Config.RmsEpsilon);
+        CpuDevice device = new(Placement(options, log), Activations(options.Activations), checkpoint.Config.RmsEpsilon);
         try
         {
             log($"Device: {device.Name}");
@@ -34,6 +35,15 @@ internal static class RunnerMaker
             Math.Min(options.MaxNumSeqs, options.MaxNumBatchedTokens), options.MaxNumBatchedTokens);
         // What the container or machine gives the process, as the runtime sees it.
         return RunnerPlan.Make(checkpoint.Config, weights, wanted, GC.GetGCMemoryInfo().TotalAvailableMemoryBytes, drafter);
+    }
+
+    private static WorkerPlacement Placement(ServerOptions options, Action<string> log)
+    {
+        bool pins = WorkerPlacement.IsList(options.CpuAffinity);
+        if (!pins || ThreadAffinity.IsSupported)
+            return WorkerPlacement.Make(options.Threads, options.CpuAffinity, CpuTopology.OfThisMachine(), Environment.ProcessorCount);
+        log($"--cpu-affinity {options.CpuAffinity} is left out: threads are pinned on Linux only.");
+        return WorkerPlacement.Free(options.Threads);
     }
 
     // On the CPU the fast choices are bytes for activations and halves for the cache, as in llama.cpp.

@@ -3,6 +3,7 @@ using System.ComponentModel.DataAnnotations;
 using System.Globalization;
 using System.Reflection;
 using System.Text;
+using GemmaServer.Compute;
 
 namespace GemmaServer;
 
@@ -98,6 +99,7 @@ public static class OptionsReader
         if (options.AdminKey is not null && options.ApiKey.Contains(options.AdminKey)) mistakes.Add("--admin-key: must differ from every --api-key.");
         if (options.Host != "localhost" && options.Host != "*" && !System.Net.IPAddress.TryParse(options.Host, out _))
             mistakes.Add($"--host: '{options.Host}' is neither an IP address nor 'localhost' or '*'.");
+        if (WorkerPlacement.Mistake(options.CpuAffinity) is { } affinity) mistakes.Add($"--cpu-affinity: {affinity}");
         if (options.Model is { } model && !File.Exists(model) && !Directory.Exists(model))
             mistakes.Add($"--model: there is no file or folder '{model}'.");
     }

@@ -149,9 +149,16 @@ public sealed class ServerOptions
     [Flag("device", "where the model is computed")]
     public DeviceKind Device { get; init; }
 
-    /// <summary>Worker threads of the CPU device. Default: the processor's cores that the process may use.</summary>
+    /// <summary>Worker threads of the CPU device. Default: the physical cores that the process may use, or the length of a CPU list.</summary>
     [Flag("threads", "worker threads of the CPU device"), Range(1, 1024)]
     public int? Threads { get; init; }
+
+    /// <summary>
+    /// Where worker threads run (Linux): auto, none, or a CPU for each as in 0-3,8-11. Default auto: with several NUMA nodes each
+    /// worker stays on its node, with one nothing is pinned.
+    /// </summary>
+    [Flag("cpu-affinity", "where worker threads run: auto, none or CPUs as in 0-3,8-11")]
+    public string CpuAffinity { get; init; } = "auto";
 
     /// <summary>Seed of requests that bring none. Default: a fresh random one for each request.</summary>
     [Flag("seed", "seed of requests that bring none"), Range(0, long.MaxValue)]

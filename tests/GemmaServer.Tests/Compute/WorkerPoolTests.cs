@@ -65,6 +65,8 @@ public sealed class WorkerPoolTests
     [InlineData(2)]
     [InlineData(3)]
     [InlineData(8)]
+    [InlineData(17)]
+    [InlineData(64)]
     public void Every_item_runs_exactly_once(int threads)
     {
         using WorkerPool pool = new(threads);
@@ -77,13 +79,16 @@ public sealed class WorkerPoolTests
         }
     }
 
-    [Fact]
-    public void A_hundred_thousand_short_runs_lose_and_repeat_nothing()
+    [Theory]
+    [InlineData(2, 100_000)]
+    [InlineData(4, 50_000)]
+    [InlineData(64, 5_000)]
+    public void Many_short_runs_lose_and_repeat_nothing(int threads, int runs)
     {
-        using WorkerPool pool = new(4);
+        using WorkerPool pool = new(threads);
         int[] seen = new int[5], expected = new int[5];
         CountJob job = new(seen);
-        for (int run = 0; run < 100_000; run++)
+        for (int run = 0; run < runs; run++)
         {
             int items = 1 + run % 5;
             for (int i = 0; i < items; i++) expected[i]++;

@@ -34,8 +34,10 @@ public sealed class OptionsTests
             ["kv-cache-memory"] = ["2G"], ["body-limit"] = ["64k"], ["kv-cache-dtype"] = ["q8_0"], ["activations"] = ["int8"], ["device"] = ["cpu"],
             ["drain-timeout"] = ["2m"], ["queue-timeout"] = ["500ms"], ["request-timeout"] = ["90"], ["max-queue-per-key"] = ["7"], ["enable-swagger"] = ["false"], ["strict-fields"] = ["true"], ["chat-template"] = ["large"],
             ["reasoning-field"] = ["reasoning-content"], ["log-format"] = ["text"], ["log-level"] = ["warning"], ["otlp-endpoint"] = ["http://localhost:4317"], ["seed"] = ["5"], ["host"] = ["::1"],
+            ["cpu-affinity"] = ["0-3,8-11"],
         }, null, null, out List<string> mistakes);
         Assert.Empty(mistakes);
+        Assert.Equal("0-3,8-11", o.CpuAffinity);
         Assert.Equal((2L << 30, 65536L, KvCacheChoice.Q8_0, ActivationChoice.Int8, DeviceKind.Cpu), (o.KvCacheMemory, o.BodyLimit, o.KvCacheDtype, o.Activations, o.Device));
         Assert.Equal((TimeSpan.FromSeconds(90), 7), (o.RequestTimeout, o.MaxQueuePerKey));
         Assert.Equal((TimeSpan.FromMinutes(2), TimeSpan.FromMilliseconds(500), false, true), (o.DrainTimeout, o.QueueTimeout, o.EnableSwagger, o.StrictFields));
@@ -46,11 +48,11 @@ public sealed class OptionsTests
     public void All_mistakes_are_told_at_once_and_name_where_they_stand()
     {
         Read(
-            new() { ["port"] = ["99999"], ["max-num-seqs"] = ["many"], ["kv-cache-dtype"] = ["q4"], ["host"] = ["nowhere"], ["model"] = ["/does/not/exist"], ["seed"] = ["1", "2"] },
+            new() { ["port"] = ["99999"], ["max-num-seqs"] = ["many"], ["kv-cache-dtype"] = ["q4"], ["host"] = ["nowhere"], ["model"] = ["/does/not/exist"], ["seed"] = ["1", "2"], ["cpu-affinity"] = ["3-1"] },
             new() { ["GEMMASERVER_KV_CACHE_MEMORY"] = "1T", ["GEMMASERVER_DRAIN_TIMEOUT"] = "soon", ["GEMMASERVER_BODY_LIMIT"] = "1" },
             new() { ["GemmaServer:no-such"] = "1", ["GemmaServer:otlp-endpoint"] = "ftp://x" },
             out List<string> mistakes);
-        string[] places = ["--port", "--max-num-seqs", "--kv-cache-dtype", "--host", "--model", "--seed", "GEMMASERVER_KV_CACHE_MEMORY", "GEMMASERVER_DRAIN_TIMEOUT", "GEMMASERVER_BODY_LIMIT", "nosuch", "otlp-endpoint"];
+        string[] places = ["--cpu-affinity", "--port", "--max-num-seqs", "--kv-cache-dtype", "--host", "--model", "--seed", "GEMMASERVER_KV_CACHE_MEMORY", "GEMMASERVER_DRAIN_TIMEOUT", "GEMMASERVER_BODY_LIMIT", "nosuch", "otlp-endpoint"];
         Assert.Equal(places.Length, mistakes.Count);
         Assert.All(places, place => Assert.Contains(mistakes, m => m.Contains(place, StringComparison.Ordinal)));
     }
