@@ -60,6 +60,9 @@ public sealed unsafe class CpuDevice : IComputeDevice
     public bool IsAsynchronous => false;
 
     /// <inheritdoc/>
+    public long WeightBytes => _matMul.PackedBytes;
+
+    /// <inheritdoc/>
     public DeviceTensor CreateTensor(int rows, int columns) => new CpuTensor(rows, columns);
 
     /// <inheritdoc/>

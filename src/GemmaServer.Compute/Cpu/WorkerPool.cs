@@ -75,6 +75,9 @@ public sealed unsafe partial class WorkerPool : IDisposable
     /// <summary>Threads that take part, the caller included.</summary>
     public int Threads => _placement.Threads;
 
+    /// <summary>Whether workers stay on processors of their own.</summary>
+    public bool Pins => _placement.Pins;
+
     /// <summary>Workers that sleep; the others run or spin.</summary>
     internal int ParkedWorkers => Volatile.Read(ref _board.Parked);
 

@@ -17,6 +17,9 @@ public interface IComputeDevice : IDisposable
     /// <summary>See <c>IModelRunner.IsAsynchronous</c>.</summary>
     bool IsAsynchronous { get; }
 
+    /// <summary>Bytes of weights that the device holds in a form of its own, beside what stays mapped.</summary>
+    long WeightBytes { get; }
+
     /// <summary>Activations for up to <paramref name="rows"/> rows.</summary>
     DeviceTensor CreateTensor(int rows, int columns);
 

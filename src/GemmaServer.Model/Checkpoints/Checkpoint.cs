@@ -95,6 +95,12 @@ public sealed class Checkpoint : IDisposable
         return GgufCheckpoint.Open(data, length, name, owner);
     }
 
+    /// <summary>Lets the files' pages go that were read to load the weights; the addresses stay good.</summary>
+    public void ReleasePages()
+    {
+        foreach (IDisposable owner in _owners) (owner as MappedFile)?.ReleasePages();
+    }
+
     /// <summary>Unmaps the files: no tensor may be touched afterwards.</summary>
     public void Dispose()
     {

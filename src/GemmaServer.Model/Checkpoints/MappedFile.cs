@@ -1,9 +1,10 @@
 using System.IO.MemoryMappedFiles;
+using System.Runtime.InteropServices;
 
 namespace GemmaServer.Model;
 
 /// <summary>A whole file mapped read-only. The address is good until <see cref="Dispose"/>; it owns the mapping.</summary>
-internal sealed unsafe class MappedFile : IDisposable
+internal sealed unsafe partial class MappedFile : IDisposable
 {
     private readonly MemoryMappedFile? _file;
     private readonly MemoryMappedViewAccessor? _view;
@@ -61,6 +62,16 @@ internal sealed unsafe class MappedFile : IDisposable
         }
     }
 
+    /// <summary>
+    /// Lets go of the pages that were read so far: they stay in the system's cache and are mapped again where they are read
+    /// again. Without it a file that was copied once would count as the process's memory.
+    /// </summary>
+    public void ReleasePages()
+    {
+        const int dontNeed = 4;     // Linux, sys/mman.h: MADV_DONTNEED, which loses nothing of a file that is mapped read-only
+        if (Data != 0 && OperatingSystem.IsLinux()) _ = Advise(Data, (nuint)Length, dontNeed);
+    }
+
     public void Dispose()
     {
         if (_disposed) return;
@@ -69,4 +80,7 @@ internal sealed unsafe class MappedFile : IDisposable
         _view?.Dispose();
         _file?.Dispose();
     }
+
+    [LibraryImport("libc", EntryPoint = "madvise")]
+    private static partial int Advise(nint address, nuint length, int advice);
 }

@@ -18,7 +18,7 @@ public sealed record RunnerOptions(
 /// <param name="MaxModelLength">Positions of the longest sequence.</param>
 /// <param name="MaxSequences">Slots.</param>
 /// <param name="MaxBatchTokens">Rows in one step.</param>
-/// <param name="WeightBytes">Bytes of all weights, mapped from the file.</param>
+/// <param name="WeightBytes">Bytes of all weights: packed by the device, or mapped from the file.</param>
 /// <param name="ActivationBytes">Bytes of the step's buffers, about.</param>
 /// <param name="AvailableBytes">Memory the process may use, as the system tells it.</param>
 public sealed record RunnerPlan(
@@ -72,7 +72,7 @@ public sealed record RunnerPlan(
     /// <summary>The plan as lines for the log and <c>inspect</c>.</summary>
     public IEnumerable<string> Lines()
     {
-        yield return $"weights      {Bytes(WeightBytes),12}  mapped from the file";
+        yield return $"weights      {Bytes(WeightBytes),12}  of the file; what is multiplied is packed, tables stay mapped";
         yield return $"buffers      {Bytes(ActivationBytes),12}  for steps of {MaxBatchTokens} rows";
         if (DrafterBytes > 0) yield return $"  drafter    {Bytes(DrafterBytes),12}  of these";
         yield return $"KV cache     {Bytes(KvCache.PageBytes * KvCache.PageCount),12}  {KvCache.PageCount} pages of {Bytes(KvCache.PageBytes)}, {KvCache.Type}";

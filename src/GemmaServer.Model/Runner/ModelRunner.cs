@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using GemmaServer.Compute;
 
 namespace GemmaServer.Model;
@@ -24,6 +25,7 @@ public sealed class ModelRunner : IModelRunner
     {
         if (drafter is not null) DrafterFit.Check(drafter, checkpoint);
         (_device, Plan, VocabularySize) = (device, plan, checkpoint.Config.VocabularySize);
+        long start = Stopwatch.GetTimestamp();
         _weights = new Gemma4Weights(device, checkpoint);
         _model = new Gemma4Model(device, checkpoint.Config, _weights, plan.KvCache, plan.MaxBatchTokens);
         if (drafter is not null)
@@ -32,9 +34,21 @@ public sealed class ModelRunner : IModelRunner
             _drafterWeights = new DrafterWeights(device, drafter);
             _drafter = new DrafterModel(device, drafter, _drafterWeights, _model, plan.MaxSequences);
         }
+        if (device.WeightBytes > 0)
+        {
+            checkpoint.ReleasePages();
+            drafter?.ReleasePages();
+        }
+        (LoadTime, DeviceWeightBytes) = (Stopwatch.GetElapsedTime(start), device.WeightBytes);
         _result = new StepResult(plan.MaxSequences, MaxDrafts);
         device.Reserve(plan.MaxBatchTokens, plan.MaxSequences, checkpoint.Config.VocabularySize, _drafter is null ? [] : _drafter.Attention);
     }
+
+    /// <summary>How long the weights took to load.</summary>
+    public TimeSpan LoadTime { get; }
+
+    /// <summary>Bytes of weights in the device's own form, beside what stays mapped; see <see cref="IComputeDevice.WeightBytes"/>.</summary>
+    public long DeviceWeightBytes { get; }
 
     /// <summary>What was decided before anything was allocated.</summary>
     public RunnerPlan Plan { get; }

@@ -1,3 +1,4 @@
+using System.Globalization;
 using GemmaServer.Compute;
 using GemmaServer.Model;
 
@@ -17,7 +18,9 @@ internal static class RunnerMaker
         {
             log($"Device: {device.Name}");
             foreach (string line in plan.Lines()) log(line);
-            return (new ModelRunner(device, checkpoint, plan, drafter, Speculation.MaxDrafts(options, checkpoint.Config)), plan.MaxModelLength);
+            ModelRunner runner = new(device, checkpoint, plan, drafter, Speculation.MaxDrafts(options, checkpoint.Config));
+            log(string.Create(CultureInfo.InvariantCulture, $"Weights loaded in {runner.LoadTime.TotalSeconds:0.00} s, {runner.DeviceWeightBytes / 1e9:0.00} GB of them packed for the device"));
+            return (runner, plan.MaxModelLength);
         }
         catch
         {

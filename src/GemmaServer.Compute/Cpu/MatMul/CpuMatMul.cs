@@ -37,10 +37,10 @@ public sealed unsafe class CpuMatMul : IDisposable
     /// <summary>Bytes of packed weights.</summary>
     public long PackedBytes => _arena.Used;
 
-    /// <summary>Packs weights for integer products, where that is what this does with them; a first product would do it too.</summary>
+    /// <summary>Packs weights where products are in integers; for quantised ones a first product would do it too.</summary>
     public void Prepare(CpuWeights w)
     {
-        if (Activations == ActivationType.Int8 && w.HasQuantisedPart && !w.IsPacked) w.Pack(_pool, _arena);
+        if (Activations == ActivationType.Int8 && !w.IsPacked) w.Pack(_pool, _arena);
     }
 
     /// <summary>All rows of w: <c>y[m, w.Rows]</c>.</summary>

@@ -27,14 +27,23 @@ public sealed unsafe class CpuWeights
         /// <summary>From one stored row to the next.</summary>
         public long RowBytes { get; } = rowBytes;
 
-        /// <summary>Panels of 16 rows, once packed.</summary>
+        /// <summary>Panels that its rows make.</summary>
+        public int PanelCount => (Rows + PanelFormat.Rows - 1) / PanelFormat.Rows;
+
+        /// <summary>Its first panel among those of the stack.</summary>
+        public int FirstPanel { get; set; }
+
+        /// <summary>Panels of 16 rows, once packed; float rows are as stored, but on larger pages than a file's.</summary>
         public byte* Panels { get; set; }
 
         /// <summary>From one panel to the next.</summary>
-        public long PanelBytes { get; } = PanelFormat.Of(source.Type)?.PanelBytes(source.Columns) ?? 0;
+        public long PanelBytes { get; } = PanelFormat.Of(source.Type)?.PanelBytes(source.Columns) ?? PanelFormat.Rows * rowBytes;
 
         /// <summary>Start of a stored row; <paramref name="row"/> counts from the top of the stack.</summary>
         public byte* Row(int row) => (byte*)_data + (row - FirstRow) * RowBytes;
+
+        /// <summary>Start of a float row for a product.</summary>
+        public byte* FloatRow(int row) => Panels != null && Format is null ? Panels + (row - FirstRow) * RowBytes : Row(row);
 
         private readonly nint _data = source.Data;
     }
@@ -105,29 +114,38 @@ public sealed unsafe class CpuWeights
     /// <summary>Whether <see cref="Pack"/> has been done.</summary>
     internal bool IsPacked { get; private set; }
 
-    /// <summary>Packs the quantised parts into panels for integer products; the stored rows stay as they are.</summary>
+    /// <summary>Packs the quantised parts into panels for integer products, and copies the float parts; the stored rows stay as they are.</summary>
     /// <param name="pool">Shares the work.</param>
     /// <param name="arena">Holds the panels.</param>
     internal void Pack(WorkerPool pool, WeightArena arena)
     {
         _arena = arena;
+        int panels = 0;
         foreach (Part part in _parts)
         {
-            if (part.Format is null) continue;
-            int panels = (part.Rows + PanelFormat.Rows - 1) / PanelFormat.Rows;
-            part.Panels = arena.Allocate(panels * part.PanelBytes);
-            PackJob job = new(part, Columns);
-            pool.Run(ref job, panels);
+            part.FirstPanel = panels;
+            panels += part.PanelCount;
+            part.Panels = arena.Allocate(part.PanelCount * part.PanelBytes);
         }
+        // In the order of the rows, so that a worker first touches what it will read: the memory comes from its own node.
+        PackJob job = new(_parts, Columns);
+        if (pool.Pins) pool.RunByOwner(ref job, panels);
+        else pool.Run(ref job, panels);
         IsPacked = true;
     }
 
-    private readonly struct PackJob(Part part, int columns) : IWorkerJob
+    private readonly struct PackJob(Part[] parts, int columns) : IWorkerJob
     {
         public void Execute(int item, int worker)
         {
-            int row = item * PanelFormat.Rows;
-            part.Format!.Pack(part.Row(part.FirstRow + row), part.RowBytes, Math.Min(PanelFormat.Rows, part.Rows - row), columns, part.Panels + item * part.PanelBytes);
+            int p = 0;
+            while (item >= parts[p].FirstPanel + parts[p].PanelCount) p++;
+            Part part = parts[p];
+            int panel = item - part.FirstPanel, row = panel * PanelFormat.Rows;
+            byte* from = part.Row(part.FirstRow + row), to = part.Panels + panel * part.PanelBytes;
+            int rows = Math.Min(PanelFormat.Rows, part.Rows - row);
+            if (part.Format is not null) part.Format.Pack(from, part.RowBytes, rows, columns, to);
+            else Buffer.MemoryCopy(from, to, rows * part.RowBytes, rows * part.RowBytes);
         }
     }
 }

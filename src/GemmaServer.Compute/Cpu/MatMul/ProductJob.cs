@@ -91,12 +91,12 @@ internal unsafe struct ProductJob : IWorkerJob
             nint stride = isUp ? count : YStride;
             switch (part.Type)
             {
-                case TensorType.F32: FloatTiles.Multiply(X, M, (float*)part.Row(row), k, count, k, to, stride); break;
-                case TensorType.F16 when M < 4: FloatTiles.MultiplyStored<F16Row>(X, M, part.Row(row), part.RowBytes, count, k, to, stride); break;
-                case TensorType.BF16 when M < 4: FloatTiles.MultiplyStored<BF16Row>(X, M, part.Row(row), part.RowBytes, count, k, to, stride); break;
+                case TensorType.F32: FloatTiles.Multiply(X, M, (float*)part.FloatRow(row), k, count, k, to, stride); break;
+                case TensorType.F16 when M < 4: FloatTiles.MultiplyStored<F16Row>(X, M, part.FloatRow(row), part.RowBytes, count, k, to, stride); break;
+                case TensorType.BF16 when M < 4: FloatTiles.MultiplyStored<BF16Row>(X, M, part.FloatRow(row), part.RowBytes, count, k, to, stride); break;
                 default:
                     float* w = (float*)scratch;
-                    for (int j = 0; j < count; j++) WeightRows.Dequantize(part.Type, part.Row(row + j), k, w + (nint)j * k);
+                    for (int j = 0; j < count; j++) WeightRows.Dequantize(part.Type, part.FloatRow(row + j), k, w + (nint)j * k);
                     FloatTiles.Multiply(X, M, w, k, count, k, to, stride);
                     break;
             }
