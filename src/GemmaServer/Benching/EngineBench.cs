@@ -22,7 +22,7 @@ internal sealed class EngineBench(InferenceEngine engine, int vocabulary, int ma
     public async Task<double> PrefillAsync(int length, CancellationToken cancellation)
     {
         long start = Stopwatch.GetTimestamp();
-        List<long> tokens = await ReadAsync(Submit(length, 1), cancellation);
+        List<long> tokens = await ReadAsync(Submit(Request(length, 1)), cancellation);
         return length / Stopwatch.GetElapsedTime(start, tokens[0]).TotalSeconds;
     }
 
@@ -33,7 +33,8 @@ internal sealed class EngineBench(InferenceEngine engine, int vocabulary, int ma
     /// <exception cref="InvalidOperationException">The sequences never ran together, however often it was tried.</exception>
     public async Task<double> DecodeAsync(int depth, int batch, int generate, CancellationToken cancellation)
     {
-        for (int attempt = 0; attempt < 20; attempt++)
+        // A model whose steps take microseconds may need many on a busy machine; a real one needs one.
+        for (int attempt = 0; attempt < 1000; attempt++)
         {
             if (await TryDecodeAsync(depth, batch, generate, cancellation) is { } rate) return rate;
         }
@@ -44,10 +45,11 @@ internal sealed class EngineBench(InferenceEngine engine, int vocabulary, int ma
     private async Task<double?> TryDecodeAsync(int depth, int batch, int generate, CancellationToken cancellation)
     {
         int tokens = 1 + generate + Slack(depth, batch, maxBatchTokens);
+        GenerationRequest[] requests = [.. Enumerable.Range(0, batch).Select(_ => Request(Math.Max(1, depth), tokens))];
         List<Generation> running = [];
         try
         {
-            for (int i = 0; i < batch; i++) running.Add(Submit(Math.Max(1, depth), tokens));
+            foreach (GenerationRequest request in requests) running.Add(Submit(request));
             Task<List<long>>[] readers = [.. running.Select(g => Task.Run(() => ReadAsync(g, cancellation), CancellationToken.None))];
             List<long> first = await await Task.WhenAny(readers);
             foreach (Generation generation in running) generation.Cancel();
@@ -81,14 +83,18 @@ internal sealed class EngineBench(InferenceEngine engine, int vocabulary, int ma
         return (long)bytes;
     }
 
-    private Generation Submit(int promptLength, int maxTokens)
+    private GenerationRequest Request(int promptLength, int maxTokens)
     {
         int[] prompt = new int[promptLength];
         for (int i = 0; i < prompt.Length; i++) prompt[i] = _random.Below(vocabulary);
-        GenerationRequest request = new()
+        return new GenerationRequest
         {
             Id = $"bench-{++_requests}", Prompt = prompt, MaxTokens = maxTokens, Sampling = new SamplingParams { Temperature = 0 },
         };
+    }
+
+    private Generation Submit(GenerationRequest request)
+    {
         SubmitResult result = engine.TrySubmit(request, out Generation? generation);
         return generation ?? throw new InvalidOperationException($"The engine did not take the request: {result}.");
     }

@@ -11,7 +11,7 @@ internal sealed unsafe class PanelFormat<TReader, TCodes, TScales>(TensorType ty
     where TScales : struct, IPanelScales
 {
     // Far enough ahead that a line has come from memory when it is its turn, at some 20 GB/s a core.
-    private const int AheadBytes = 4096;
+    private const int AheadBytes = 8192;
 
     public override int GroupBytes { get; } = BytesOf(GroupBlocks);
 
