@@ -137,15 +137,16 @@ internal unsafe struct ProductJob : IWorkerJob
                 tile.GoOn = b;
                 format.Unpack(panel, W.Columns, b, (int)tile.Blocks, w0);
                 if (second > 0) format.Unpack(panel + part.PanelBytes, W.Columns, b, (int)tile.Blocks, w1);
-                for (int i = 0; i < M; i += Quantised.TileRows)
+                for (int i = 0; i < M;)
                 {
-                    int rows = Math.Min(Quantised.TileRows, M - i);
+                    int rows = Math.Min(Quantised.TileRows, M - i), tiles = Quantised.Kind.TilesInCall((M - i) / rows);
                     tile.X = Quantised.Tile(i, b, rows);
+                    tile.Tiles = tiles;
+                    tile.TileStride = blocks * rows * QuantisedRows.BlockBytes;
                     tile.Y0 = sums + 16 * i;
                     tile.Y1 = second > 0 ? tile.Y0 + 16 * M : tile.Y0;
-                    delegate* unmanaged[SuppressGCTransition]<TileArguments*, void> assembled = AssembledTiles.For(format, rows);
-                    if (assembled != null) assembled(&tile);
-                    else TileKernel.Run(in tile, rows, format);
+                    Quantised.Kind.Run(&tile, rows, format);
+                    i += rows * tiles;
                 }
             }
             Take(sums + lane, PanelFormat.Rows, count, y, isUp);
