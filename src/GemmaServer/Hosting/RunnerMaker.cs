@@ -11,10 +11,11 @@ internal static class RunnerMaker
     public static (IModelRunner Runner, int MaxModelLength) Make(Checkpoint checkpoint, Checkpoint? drafter, ServerOptions options, Action<string> log)
     {
         RunnerPlan plan = Plan(checkpoint, drafter, options);
-        CpuDevice device = new(options.Threads ?? 0, Activations(options.Activations), checkpoint.Config.RmsEpsilon);
+        CpuDevice device = new(options.Threads ?? 0, Activations(options.Activations), checkpoint.Config.RmsEpsilon, options.Amx == AmxChoice.Auto);
         try
         {
             log($"Device: {device.Name}");
+            if (device.Remark is { } remark) log(remark);
             foreach (string line in plan.Lines()) log(line);
             return (new ModelRunner(device, checkpoint, plan, drafter, Speculation.MaxDrafts(options, checkpoint.Config)), plan.MaxModelLength);
         }

@@ -45,6 +45,16 @@ public enum ActivationChoice
     Int8,
 }
 
+/// <summary>Whether the processor's tile registers are used.</summary>
+public enum AmxChoice
+{
+    /// <summary>Where processor and system have them.</summary>
+    Auto,
+
+    /// <summary>Never.</summary>
+    Off,
+}
+
 /// <summary>Under which names a thought is sent.</summary>
 public enum ReasoningField
 {
@@ -152,6 +162,10 @@ public sealed class ServerOptions
     /// <summary>Worker threads of the CPU device. Default: the processor's cores that the process may use.</summary>
     [Flag("threads", "worker threads of the CPU device"), Range(1, 1024)]
     public int? Threads { get; init; }
+
+    /// <summary>AMX kernels of the CPU device: auto or off; true and false mean the same. Default auto: where the processor has AMX and the system allows it.</summary>
+    [Flag("amx", "AMX kernels of the CPU device")]
+    public AmxChoice Amx { get; init; }
 
     /// <summary>Seed of requests that bring none. Default: a fresh random one for each request.</summary>
     [Flag("seed", "seed of requests that bring none"), Range(0, long.MaxValue)]

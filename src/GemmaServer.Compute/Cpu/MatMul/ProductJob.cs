@@ -34,6 +34,9 @@ internal unsafe struct ProductJob : IWorkerJob
     public nint YStride;
     public bool Integers;
 
+    /// <summary>Runs AMX kernels; null where there are none.</summary>
+    public TileCall? Amx;
+
     /// <summary><c>[threads, ScratchBytes]</c>.</summary>
     public byte* Scratch;
 
@@ -145,7 +148,7 @@ internal unsafe struct ProductJob : IWorkerJob
                     tile.TileStride = blocks * rows * QuantisedRows.BlockBytes;
                     tile.Y0 = sums + 16 * i;
                     tile.Y1 = second > 0 ? tile.Y0 + 16 * M : tile.Y0;
-                    Quantised.Kind.Run(&tile, rows, format);
+                    RunTiles(&tile, rows, format);
                     i += rows * tiles;
                 }
             }
@@ -156,6 +159,19 @@ internal unsafe struct ProductJob : IWorkerJob
             n -= count;
             y += count;
         }
+    }
+
+    /// <summary>Adds <c>tile · panelᵀ</c> to the sums.</summary>
+    private readonly void RunTiles(TileArguments* tile, int rows, PanelFormat format)
+    {
+        if (Quantised.Kind == TileKind.Amx)
+        {
+            Amx!(format, rows, tile);
+            return;
+        }
+        delegate* unmanaged[SuppressGCTransition]<TileArguments*, void> assembled = Quantised.Kind == TileKind.Vnni ? AssembledTiles.For(format, rows) : null;
+        if (assembled != null) assembled(tile);
+        else TileKernel.Run(in *tile, rows, format);
     }
 
     /// <summary>Brings a column run of results to y: as it is, or as up to the gate that is there.</summary>

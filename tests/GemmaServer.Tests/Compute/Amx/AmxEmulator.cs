@@ -44,6 +44,9 @@ internal sealed unsafe partial class AmxEmulator : IDisposable
     /// <summary>Memory that the code may touch.</summary>
     public void Allow(void* from, long bytes, bool writable) => _memory.Add(((ulong)from, (ulong)from + (ulong)bytes, writable));
 
+    /// <summary>All memory, where it is not known whose it is.</summary>
+    public void AllowEverything() => _memory.Add((4096, 1ul << 47, true));
+
     /// <summary>Calls the code from its first byte, as System V calls a function of one argument.</summary>
     public void Call(void* argument)
     {
@@ -64,7 +67,15 @@ internal sealed unsafe partial class AmxEmulator : IDisposable
         Assert.False(_uppersInUse, "The upper halves of vectors stay in use.");
     }
 
+    ~AmxEmulator() => Free();
+
     public void Dispose()
+    {
+        Free();
+        GC.SuppressFinalize(this);
+    }
+
+    private void Free()
     {
         NativeMemory.AlignedFree(_stack);
         NativeMemory.AlignedFree(_code);

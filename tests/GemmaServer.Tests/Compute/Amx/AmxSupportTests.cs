@@ -78,15 +78,58 @@ public sealed class AmxSupportTests
         Assert.Equal(0, _requests);
     }
 
-    /// <summary>Whatever this machine is, it answers, and kernels are chosen by the answer.</summary>
     [Fact]
-    public void Few_rows_and_switched_off_tiles_take_the_other_kernels()
+    public void Few_rows_and_machines_without_tiles_take_the_other_kernels()
     {
         TileKind other = AssembledTiles.IsSupported ? TileKind.Vnni : TileKind.Portable;
-        Assert.Equal(other, TileKinds.For(AmxTiles.FewestInputs - 1, allowAmx: true));
-        Assert.Equal(other, TileKinds.For(512, allowAmx: false));
-        Assert.Equal(AmxSupport.IsUsable ? TileKind.Amx : other, TileKinds.For(AmxTiles.FewestInputs, allowAmx: true));
-        Assert.True(AmxSupport.IsInProcessor || !AmxSupport.IsUsable);
+        Assert.Equal(other, TileKinds.For(AmxTiles.FewestInputs - 1, hasAmx: true));
+        Assert.Equal(other, TileKinds.For(512, hasAmx: false));
+        Assert.Equal(TileKind.Amx, TileKinds.For(AmxTiles.FewestInputs, hasAmx: true));
+    }
+
+    /// <summary>Whatever this machine is, it answers; and the device's name says the answer.</summary>
+    [Fact]
+    public void The_device_names_the_kernels_that_it_uses()
+    {
+        using CpuDevice device = new(1, ActivationType.Int8), without = new(1, ActivationType.Int8, amx: false), exact = new(1, ActivationType.F32);
+        Assert.Equal(AmxSupport.IsUsable, device.Name.Contains(", AMX,", StringComparison.Ordinal));
+        Assert.Equal(AmxSupport.IsInProcessor && !AmxSupport.IsUsable, device.Remark is not null);
+        Assert.DoesNotContain("AMX", without.Name);
+        Assert.Equal(AssembledTiles.IsSupported, without.Name.Contains("512-bit VNNI", StringComparison.Ordinal));
+        Assert.Null(without.Remark);
+        Assert.DoesNotContain("VNNI", exact.Name);
+    }
+
+    /// <summary>The runtime turns faults into exceptions on this stack, and frees it with the thread.</summary>
+    [Fact]
+    public void A_wider_signal_stack_serves_null_references()
+    {
+        if (!OperatingSystem.IsLinux()) return;
+        (long before, long after, bool caught) = (0, 0, false);
+        for (int i = 0; i < 3; i++)
+        {
+            Thread thread = new(() =>
+            {
+                before = SignalStack.Size();
+                SignalStack.Widen();
+                SignalStack.Widen();
+                after = SignalStack.Size();
+                try
+                {
+                    string? nothing = Environment.GetEnvironmentVariable("no such variable");
+                    _ = nothing!.Length;
+                }
+                catch (NullReferenceException)
+                {
+                    caught = true;
+                }
+            });
+            thread.Start();
+            thread.Join();
+            Assert.True(before < SignalStack.Bytes);
+            Assert.Equal(SignalStack.Bytes, after);
+            Assert.True(caught);
+        }
     }
 
     private string? Missing() => AmxSupport.Missing(new AmxMachine(_isLinux, _hasWideVectors, CpuId, () => _xcr0, () =>

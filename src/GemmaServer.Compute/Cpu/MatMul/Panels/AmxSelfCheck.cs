@@ -1,6 +1,6 @@
 namespace GemmaServer.Compute;
 
-/// <summary>Runs a kernel.</summary>
+/// <summary>Runs a kernel of AMX's over <see cref="TileArguments.Tiles"/> tiles of so many rows.</summary>
 internal unsafe delegate void TileCall(PanelFormat format, int tileRows, TileArguments* arguments);
 
 /// <summary>The AMX kernels, every size and variant once, on random data against the kernel in C#: a machine that computes otherwise is not used.</summary>

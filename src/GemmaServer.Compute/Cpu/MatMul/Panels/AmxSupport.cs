@@ -68,7 +68,7 @@ internal static unsafe partial class AmxSupport
             X86Base.IsSupported ? X86Base.CpuId : static (_, _) => default, EnabledState, RequestTiles);
         if (Missing(machine) is { } reason) return reason;
         if (!AmxTiles.Load()) return "the system refuses executable memory";
-        return AmxSelfCheck.Run(static (format, rows, arguments) => AmxTiles.For(format, rows)(arguments));
+        return AmxSelfCheck.Run(AmxTiles.Run);
     }
 
     private static int RequestTiles() => SystemCall(ArchPrctl, RequestPermission, TileData) == 0 ? 0 : Marshal.GetLastPInvokeError();

@@ -55,11 +55,14 @@ internal static unsafe class AmxTiles
     }
 
     /// <summary>
-    /// The kernel for tiles of so many rows, where <see cref="AmxSupport"/> allows it. It takes several tiles in a call, which
-    /// may last many microseconds: so the runtime must be told of the call.
+    /// Runs the kernel for tiles of so many rows, where <see cref="AmxSupport"/> allows it. It takes several tiles in a call,
+    /// which may last many microseconds: so the runtime is told of the call.
     /// </summary>
-    public static delegate* unmanaged<TileArguments*, void> For(PanelFormat format, int tileRows) =>
-        (delegate* unmanaged<TileArguments*, void>)s_kernels[tileRows * 4 + (format.Unit == 16 ? 2 : 0) + (format.HasOffset ? 1 : 0)];
+    public static void Run(PanelFormat format, int tileRows, TileArguments* arguments)
+    {
+        SignalStack.Widen();
+        ((delegate* unmanaged<TileArguments*, void>)s_kernels[tileRows * 4 + (format.Unit == 16 ? 2 : 0) + (format.HasOffset ? 1 : 0)])(arguments);
+    }
 
     /// <summary>The kernel's code: position-independent, called with <see cref="TileArguments"/> as System V wants it.</summary>
     internal static Assembler Assemble(int rows, int unit, bool hasOffset)
