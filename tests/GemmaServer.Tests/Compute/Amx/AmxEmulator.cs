@@ -23,7 +23,7 @@ internal sealed unsafe partial class AmxEmulator : IDisposable
     private readonly byte* _stack = (byte*)NativeMemory.AlignedAlloc(StackBytes, 64);
     private readonly byte* _code;
     private readonly int _codeBytes;
-    private ulong _next;
+    private ulong _next, _junk;
     private bool _zero;
 
     public AmxEmulator(Assembler assembler)
@@ -41,6 +41,18 @@ internal sealed unsafe partial class AmxEmulator : IDisposable
     /// <summary>How often each instruction ran.</summary>
     public Dictionary<Mnemonic, int> Counts { get; } = [];
 
+    /// <summary>The code up to its return, in the order of its bytes.</summary>
+    public List<Instruction> Listing()
+    {
+        Decoder decoder = Decoder.Create(64, new ByteArrayCodeReader(new Span<byte>(_code, _codeBytes).ToArray()), (ulong)_code);
+        List<Instruction> listing = [];
+        while (listing.Count == 0 || listing[^1].Mnemonic != Mnemonic.Ret) listing.Add(decoder.Decode());
+        return listing;
+    }
+
+    /// <summary>Replaces an instruction by ones that do nothing.</summary>
+    public void LeaveOut(Instruction instruction) => new Span<byte>((byte*)instruction.IP, instruction.Length).Fill(0x90);
+
     /// <summary>Memory that the code may touch.</summary>
     public void Allow(void* from, long bytes, bool writable) => _memory.Add(((ulong)from, (ulong)from + (ulong)bytes, writable));
 
@@ -50,9 +62,10 @@ internal sealed unsafe partial class AmxEmulator : IDisposable
     /// <summary>Calls the code from its first byte, as System V calls a function of one argument.</summary>
     public void Call(void* argument)
     {
-        // Registers hold anything at a call, and those from this list must hold the same after it.
+        // Registers and stack hold anything at a call, and registers from this list must hold the same after it.
         Register[] kept = [Register.RBX, Register.RBP, Register.R12, Register.R13, Register.R14, Register.R15];
-        for (int i = 0; i < 16; i++) _registers[i] = 0xBAD0_0000_0000_0000 + (ulong)i;
+        for (int i = 0; i < 16; i++) _registers[i] = 0xBAD0_0000_0000_0000 + 16 * ++_junk;
+        new Span<ulong>(_stack, StackBytes / 8).Fill(0xBAD1_0000_0000_0000 + _junk);
         FillVectors();
         this[Register.RDI] = (ulong)argument;
         // A call leaves rsp 8 off a multiple of 16.

@@ -74,6 +74,48 @@ public sealed unsafe class AmxTilesTests
         Assert.Contains($"({type}, {wrongRows} rows)", reason);
     }
 
+    /// <summary>So the comparison sees what every single instruction does.</summary>
+    [Theory]
+    [InlineData(TensorType.Q4_0)]
+    [InlineData(TensorType.Q4_K)]
+    [InlineData(TensorType.Q6_K)]
+    [InlineData(TensorType.Q2_K)]
+    public void No_instruction_can_be_left_out(TensorType type)
+    {
+        const int rows = 3;
+        PanelFormat format = PanelFormat.Of(type)!;
+        Assembler code = AmxTiles.Assemble(rows, format.Unit, format.HasOffset);
+        TileProblem problem = new(type, rows, tiles: 2);
+        problem.RunPortable(0, 4);
+        problem.RunPortable(4, 3);
+        using AmxEmulator whole = new(code);
+        List<Instruction> listing = whole.Listing();
+        Assert.True(Passes(whole));
+        for (int i = 0; i < listing.Count; i++)
+        {
+            // Alignment changes speed alone.
+            if (listing[i].Mnemonic is Mnemonic.Nop or Mnemonic.And) continue;
+            using AmxEmulator emulator = new(code);
+            emulator.LeaveOut(emulator.Listing()[i]);
+            Assert.False(Passes(emulator), $"Instruction {i} makes no difference: {listing[i]}");
+        }
+
+        bool Passes(AmxEmulator emulator)
+        {
+            problem.Reset();
+            try
+            {
+                problem.Run(0, 4, emulator);
+                problem.Run(4, 3, emulator);
+                return problem.IsEqual;
+            }
+            catch (Exception e) when (e is EmulatedFaultException or Xunit.Sdk.XunitException)
+            {
+                return false;
+            }
+        }
+    }
+
     private static void RunEmulated(PanelFormat format, int rows, TileArguments* arguments)
     {
         using AmxEmulator emulator = new(AmxTiles.Assemble(rows, format.Unit, format.HasOffset));

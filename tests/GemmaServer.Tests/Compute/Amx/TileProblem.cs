@@ -25,6 +25,8 @@ internal sealed unsafe class TileProblem
         _weights = Pinned<byte>(2 * Blocks * _format.UnpackedBytes);
         _expected = Pinned<float>(2 * 16 * _m);
         _results = Pinned<float>(2 * 16 * _m);
+        Array.Fill(_expected, float.NaN);
+        Reset();
         float[] x = TestWeight.RandomRows(_m, Columns, seed: 70 + rows);
         fixed (float* from = x)
         {
@@ -70,6 +72,11 @@ internal sealed unsafe class TileProblem
             TileKernel.Run(in a, _rows, _format);
         }
     }
+
+    /// <summary>Forgets the results, not what is expected. They are nothing that one could begin with.</summary>
+    public void Reset() => Array.Fill(_results, float.NaN);
+
+    public bool IsEqual => MemoryMarshal.Cast<float, int>(_expected).SequenceEqual(MemoryMarshal.Cast<float, int>(_results));
 
     public void AssertEqual()
     {

@@ -69,7 +69,9 @@ internal sealed class AmxTileWriter(Assembler a, int rows, int unit, bool hasOff
         a.Label(ref fresh);
         for (int i = 0; i < 2 * rows; i++) a.vpxord(Sum(i), Sum(i), Sum(i));
         a.Label(ref ready);
-        a.nop();
+        // Which of an input sum's two shorts count: both for 32 columns.
+        if (hasOffset && unit == 32) a.mov(r11d, 0x00010001);
+        else a.nop();
     }
 
     /// <summary>Integer sums of a step into the frame.</summary>
@@ -101,8 +103,8 @@ internal sealed class AmxTileWriter(Assembler a, int rows, int unit, bool hasOff
         {
             a.vmovups(zmm2, __zmmword_ptr[s_w0 + (at + 128)]);
             a.vmovups(zmm3, __zmmword_ptr[s_w1 + (at + 128)]);
-            // Σ q of all rows at once. Which of the two shorts count: both for 32 columns.
-            a.mov(r11d, unit == 32 ? 0x00010001 : firstColumn == 0 ? 1 : 0x00010000);
+            // Σ q of all rows at once; one of the two shorts for 16 columns.
+            if (unit == 16) a.mov(r11d, firstColumn == 0 ? 1 : 0x00010000);
             a.vpbroadcastd(zmm4, r11d);
             a.vmovdqu32(zmm5.k1.z, __zmmword_ptr[s_x + (behind + 4 * rows)]);
             a.vpmaddwd(zmm5, zmm5, zmm4);
