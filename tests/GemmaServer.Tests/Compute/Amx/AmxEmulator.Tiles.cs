@@ -88,7 +88,6 @@ internal sealed unsafe partial class AmxEmulator
     /// <summary>TDPBSSD: <c>c[m, n] += Σ a[m, 4 k + i] · b[k, 4 n + i]</c>, both signed.</summary>
     private void Multiply(int c, int a, int b)
     {
-        if (c == a || a == b || c == b) throw Undefined("two operands are one tile");
         if (_rowBytes[c] % 4 != 0 || _rowBytes[a] % 4 != 0 || _rowBytes[b] % 4 != 0) throw Undefined("a row is no whole number of fours");
         if (_rows[c] != _rows[a]) throw Undefined($"sums have {_rows[c]} rows, the left side {_rows[a]}");
         if (_rowBytes[a] / 4 != _rows[b]) throw Undefined($"the left side is {_rowBytes[a]} bytes wide, the right side {_rows[b]} rows deep");

@@ -16,12 +16,13 @@ namespace GemmaServer.Compute;
 /// Counted on paper for Sapphire Rapids (two 512-bit loads a cycle, one store, vector arithmetic on two ports, sixteen cycles for a
 /// product of sixteen rows), cycles for a block of 32 columns, two panels and all rows of a tile:
 /// <code>
-///                                    arithmetic   loads   stores   tiles   for a row
-/// six rows, AVX-512 VNNI                     66      40        0       0        11.0
-/// sixteen rows, panel after panel            48      57       32      32         3.6
-/// twelve rows, both panels (this)            36      33       24   24–32         3.0
-/// twelve rows, unsigned inputs, bias         36      45       24   24–32         3.8
-/// twelve rows, offsets                       49      46       25   24–32         4.1
+///                                      arithmetic   loads   stores   tiles   for a row
+/// six rows, AVX-512 VNNI                       66      37        0       0        11.0
+/// sixteen rows, panel after panel              48      57       32      32         3.6
+/// twelve rows, both panels (this)              36      33       24   24–32         3.0
+/// the same, unsigned inputs and a bias         36      45       24   24–32         3.8
+/// the same, signed, with offsets               50      41       25   24–32         4.1
+/// the same, units of 16 columns                72      58       48   48–64         6.0
 /// </code>
 /// So a tile has as many rows as there are vector registers for the sums of both panels, not as many as a tile register has;
 /// and inputs are signed here, because a bias would have to be loaded where a cleared tile costs nothing. Scales every 32
