@@ -28,18 +28,21 @@ public sealed unsafe class CpuDevice : IComputeDevice
     /// <param name="threads">0 takes one per physical core.</param>
     /// <param name="activations">Exact or fast arithmetic.</param>
     /// <param name="epsilon">Of every RMS norm; 1e-6 in Gemma 4.</param>
-    public CpuDevice(int threads, ActivationType activations, float epsilon = 1e-6f)
-        : this(WorkerPlacement.Free(threads == 0 ? null : threads), activations, epsilon) { }
+    /// <param name="amx">Whether AMX kernels may be used where the machine has them.</param>
+    public CpuDevice(int threads, ActivationType activations, float epsilon = 1e-6f, bool amx = true)
+        : this(WorkerPlacement.Free(threads == 0 ? null : threads), activations, epsilon, amx) { }
 
     /// <summary>A device whose workers have places; the thread that runs steps is worker 0.</summary>
     /// <param name="placement">How many workers, and where.</param>
     /// <param name="activations">Exact or fast arithmetic.</param>
     /// <param name="epsilon">Of every RMS norm; 1e-6 in Gemma 4.</param>
+    /// <param name="amx">Whether AMX kernels may be used where the machine has them.</param>
     /// <exception cref="InvalidOperationException">The system refuses a place.</exception>
-    public CpuDevice(WorkerPlacement placement, ActivationType activations, float epsilon = 1e-6f)
+    public CpuDevice(WorkerPlacement placement, ActivationType activations, float epsilon = 1e-6f, bool amx = true)
     {
         (_workers, _placement) = (new WorkerPool(placement), placement);
-        _matMul = new CpuMatMul(_workers, activations);
+        _matMul = new CpuMatMul(_workers, activations, amx);
+        if (amx && activations == ActivationType.Int8 && AmxSupport.IsInProcessor && AmxSupport.Refusal is { } reason) Remark = $"AMX is not used: {reason}.";
         _experts = new CpuExperts(_workers, _matMul);
         _head = new CpuHead(_workers, _matMul);
         _draftHead = new CpuDraftHead(_workers, _matMul);
@@ -52,9 +55,13 @@ public sealed unsafe class CpuDevice : IComputeDevice
         get
         {
             string simd = Vector512.IsHardwareAccelerated ? "512-bit" : Vector256.IsHardwareAccelerated ? "256-bit" : Vector128.IsHardwareAccelerated ? "128-bit" : "scalar";
-            return $"cpu ({simd} SIMD, {_placement}, {_matMul.Activations} activations)";
+            string tiles = _matMul.Activations != ActivationType.Int8 ? "" : _matMul.Tiles switch { TileKind.Amx => ", AMX", TileKind.Vnni => ", 512-bit VNNI", _ => "" };
+            return $"cpu ({simd} SIMD{tiles}, {_placement}, {_matMul.Activations} activations)";
         }
     }
+
+    /// <summary>What whoever runs this may want to know: why a fast way of this processor is not taken; null where there is nothing.</summary>
+    public string? Remark { get; }
 
     /// <inheritdoc/>
     public bool IsAsynchronous => false;

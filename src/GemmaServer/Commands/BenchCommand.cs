@@ -26,11 +26,13 @@ internal static class BenchCommand
         Option<int> batchTokens = new("--max-num-batched-tokens") { Description = "Rows in one step, as when serving.", DefaultValueFactory = static _ => new ServerOptions().MaxNumBatchedTokens };
         Option<ActivationChoice> activations = new("--activations") { Description = "Arithmetic of quantized matrix products." };
         Option<KvCacheChoice> kv = new("--kv-cache-dtype") { Description = "Element type of the KV cache." };
+        Option<string?> amx = new("--amx") { Description = "AMX kernels: auto or off. Default: GEMMASERVER_AMX, else auto." };
         Option<string?> json = BenchOutput.Json();
         Command command = new("bench", "Measure prefill and decode speed of a model.")
-            { model, prompts, generate, depths, batches, repetitions, threads, batchTokens, activations, kv, json };
+            { model, prompts, generate, depths, batches, repetitions, threads, batchTokens, activations, kv, amx, json };
         command.SetAction((parsed, cancellation) =>
         {
+            List<string> mistakes = [];
             Work work = new(
                 new ServerOptions
                 {
@@ -38,14 +40,24 @@ internal static class BenchCommand
                     Threads = parsed.GetValue(threads),
                     Activations = parsed.GetValue(activations),
                     KvCacheDtype = parsed.GetValue(kv),
+                    Amx = Amx(parsed.GetValue(amx), mistakes),
                     MaxNumBatchedTokens = parsed.GetValue(batchTokens),
                 },
                 [.. parsed.GetValue(prompts)!.Where(static n => n > 0)], parsed.GetValue(generate), parsed.GetValue(depths)!, parsed.GetValue(batches)!,
                 parsed.GetValue(repetitions), parsed.GetValue(json));
-            string[] mistakes = [.. Mistakes(work)];
-            return mistakes.Length > 0 ? Task.FromResult(CommandLine.Complain(mistakes)) : RunAsync(work, cancellation);
+            mistakes.AddRange(Mistakes(work));
+            return mistakes.Count > 0 ? Task.FromResult(CommandLine.Complain(mistakes)) : RunAsync(work, cancellation);
         });
         return command;
+    }
+
+    /// <summary>As for a server: the flag, else the environment, where programs that compare set it.</summary>
+    private static AmxChoice Amx(string? flag, List<string> mistakes)
+    {
+        const string variable = "GEMMASERVER_AMX";
+        Dictionary<string, string[]> line = flag is null ? [] : new() { ["amx"] = [flag] };
+        Dictionary<string, string?> environment = new() { [variable] = Environment.GetEnvironmentVariable(variable) };
+        return OptionsReader.Read(line, environment, new ConfigurationBuilder().Build(), mistakes).Amx;
     }
 
     private static IEnumerable<string> Mistakes(Work work)
@@ -149,7 +161,7 @@ internal static class BenchCommand
 
     private static ServerOptions With(ServerOptions o, int modelLength, int sequences) => new()
     {
-        Model = o.Model, Threads = o.Threads, Activations = o.Activations, KvCacheDtype = o.KvCacheDtype, MaxNumBatchedTokens = o.MaxNumBatchedTokens,
+        Model = o.Model, Threads = o.Threads, Activations = o.Activations, KvCacheDtype = o.KvCacheDtype, Amx = o.Amx, MaxNumBatchedTokens = o.MaxNumBatchedTokens,
         MaxModelLen = modelLength, MaxNumSeqs = sequences,
         // What is measured is computing, not remembering.
         EnablePrefixCaching = false,

@@ -13,10 +13,11 @@ internal static class RunnerMaker
     public static (IModelRunner Runner, int MaxModelLength) Make(Checkpoint checkpoint, Checkpoint? drafter, ServerOptions options, Action<string> log)
     {
         RunnerPlan plan = Plan(checkpoint, drafter, options);
-        CpuDevice device = new(Placement(options, log), Activations(options.Activations), checkpoint.Config.RmsEpsilon);
+        CpuDevice device = new(Placement(options, log), Activations(options.Activations), checkpoint.Config.RmsEpsilon, options.Amx == AmxChoice.Auto);
         try
         {
             log($"Device: {device.Name}");
+            if (device.Remark is { } remark) log(remark);
             foreach (string line in plan.Lines()) log(line);
             ModelRunner runner = new(device, checkpoint, plan, drafter, Speculation.MaxDrafts(options, checkpoint.Config));
             log(string.Create(CultureInfo.InvariantCulture, $"Weights loaded in {runner.LoadTime.TotalSeconds:0.00} s, {runner.DeviceWeightBytes / 1e9:0.00} GB of them packed for the device"));

@@ -123,6 +123,8 @@ public static class OptionsReader
             {
                 if (Plain(name) == Plain(text)) value = Enum.Parse(type, name);
             }
+            // What can be automatic or off is a switch too.
+            if (value is null && type == typeof(AmxChoice) && TryBool(text, out bool on)) value = on ? AmxChoice.Auto : AmxChoice.Off;
             if (value is null) return $"'{text}' is not one of {string.Join(", ", Words(type))}.";
         }
         else if (type == typeof(Uri))

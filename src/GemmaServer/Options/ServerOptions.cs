@@ -45,6 +45,16 @@ public enum ActivationChoice
     Int8,
 }
 
+/// <summary>Whether the processor's tile registers are used.</summary>
+public enum AmxChoice
+{
+    /// <summary>Where processor and system have them.</summary>
+    Auto,
+
+    /// <summary>Never.</summary>
+    Off,
+}
+
 /// <summary>Under which names a thought is sent.</summary>
 public enum ReasoningField
 {
@@ -159,6 +169,10 @@ public sealed class ServerOptions
     /// </summary>
     [Flag("cpu-affinity", "where worker threads run: auto, none or CPUs as in 0-3,8-11")]
     public string CpuAffinity { get; init; } = "auto";
+
+    /// <summary>AMX kernels of the CPU device: auto or off; true and false mean the same. Default auto: where the processor has AMX and the system allows it.</summary>
+    [Flag("amx", "AMX kernels of the CPU device")]
+    public AmxChoice Amx { get; init; }
 
     /// <summary>Seed of requests that bring none. Default: a fresh random one for each request.</summary>
     [Flag("seed", "seed of requests that bring none"), Range(0, long.MaxValue)]

@@ -45,7 +45,7 @@ public sealed unsafe class PanelTests
         PanelFormat format = PanelFormat.Of(type)!;
         TestWeight[] panels = [new(type, 16, Columns, seed: 42), new(type, 16, Columns, seed: 43)];
         byte[][] unpacked = [.. panels.Select(p => Unpack(format, p))];
-        for (int m = 1; m <= QuantisedRows.MostTileRows; m++)
+        for (int m = 1; m <= AssembledTiles.MostRows; m++)
         {
             float[] x = TestWeight.RandomRows(m, Columns, seed: 44 + m);
             byte[] memory = new byte[QuantisedRows.Bytes(m, Columns)];
@@ -53,7 +53,7 @@ public sealed unsafe class PanelTests
             fixed (float* from = x, toPortable = portable, toAssembled = assembled)
             fixed (byte* codes = memory, w0 = unpacked[0], w1 = unpacked[1])
             {
-                QuantisedRows rows = new(codes, m, Columns);
+                QuantisedRows rows = new(codes, m, Columns, TileKind.Vnni);
                 Assert.Equal(m, rows.TileRows);
                 for (int i = 0; i < m; i++) rows.Quantise(i, from + i * Columns);
                 for (int p = 0; p < 2; p++)
@@ -90,12 +90,16 @@ public sealed unsafe class PanelTests
     }
 
     [Theory]
-    [InlineData(1, 1)]
-    [InlineData(6, 6)]
-    [InlineData(7, 4)]
-    [InlineData(13, 5)]
-    [InlineData(512, 6)]
-    public void Tiles_are_alike_in_size(int rows, int tileRows) => Assert.Equal(tileRows, new QuantisedRows(null, rows, 32).TileRows);
+    [InlineData(1, 1, 1)]
+    [InlineData(6, 6, 6)]
+    [InlineData(7, 4, 7)]
+    [InlineData(13, 5, 7)]
+    [InlineData(512, 6, 12)]
+    public void Tiles_are_alike_in_size(int rows, int forVectors, int forTiles)
+    {
+        Assert.Equal(forVectors, new QuantisedRows(null, rows, 32, TileKind.Vnni).TileRows);
+        Assert.Equal(forTiles, new QuantisedRows(null, rows, 32, TileKind.Amx).TileRows);
+    }
 
     private static byte[] Pack(PanelFormat format, TestWeight w)
     {

@@ -44,6 +44,21 @@ public sealed class OptionsTests
         Assert.Equal(((TemplateFlavour?)TemplateFlavour.Large, ReasoningField.ReasoningContent, LogFormat.Text, 5L), (o.ChatTemplate, o.ReasoningField, o.LogFormat, o.Seed));
     }
 
+    [Theory]
+    [InlineData("auto", AmxChoice.Auto)]
+    [InlineData("off", AmxChoice.Off)]
+    [InlineData("true", AmxChoice.Auto)]
+    [InlineData("false", AmxChoice.Off)]
+    [InlineData("0", AmxChoice.Off)]
+    public void Tiles_are_automatic_or_off_and_a_switch_in_the_environment(string text, AmxChoice expected)
+    {
+        Assert.Equal(expected, Read(null, new() { ["GEMMASERVER_AMX"] = text }, null, out List<string> mistakes).Amx);
+        Assert.Empty(mistakes);
+        Assert.Equal(AmxChoice.Off, Read(new() { ["amx"] = ["off"] }, new() { ["GEMMASERVER_AMX"] = text }, null, out _).Amx);
+        Read(null, new() { ["GEMMASERVER_AMX"] = "often" }, null, out mistakes);
+        Assert.Contains("GEMMASERVER_AMX: 'often' is not one of auto, off.", mistakes);
+    }
+
     [Fact]
     public void All_mistakes_are_told_at_once_and_name_where_they_stand()
     {

@@ -14,18 +14,32 @@ public sealed unsafe class CpuMatMul : IDisposable
     private readonly AlignedBuffer _quantised = new();
     private readonly AlignedBuffer _scratch = new();
     private readonly WeightArena _arena = new();
+    private readonly TileCall? _amx;
     private ProductJob[] _jobs = [];
     private int[] _firstItems = [];
 
     /// <summary>Products on <paramref name="pool"/>, which stays the caller's.</summary>
-    public CpuMatMul(WorkerPool pool, ActivationType activations)
+    /// <param name="pool">Workers.</param>
+    /// <param name="activations">What input rows become.</param>
+    /// <param name="amx">Whether AMX kernels may be used where the machine has them.</param>
+    // AMX is asked about here, so that no product waits for the answer.
+    public CpuMatMul(WorkerPool pool, ActivationType activations, bool amx = true)
+        : this(pool, activations, amx && activations == ActivationType.Int8 && AmxSupport.IsUsable ? AmxTiles.Run : null)
+    {
+    }
+
+    internal CpuMatMul(WorkerPool pool, ActivationType activations, TileCall? amx)
     {
         _pool = pool;
+        _amx = amx;
         Activations = activations;
     }
 
     /// <summary>What input rows become.</summary>
     public ActivationType Activations { get; }
+
+    /// <summary>The kernel that batches of many rows get.</summary>
+    internal TileKind Tiles => TileKinds.For(int.MaxValue, _amx is not null);
 
     /// <summary>Frees the scratch.</summary>
     public void Dispose()
@@ -156,7 +170,7 @@ public sealed unsafe class CpuMatMul : IDisposable
                 _jobs[g] = new ProductJob
                 {
                     X = x.IsGathered ? new(input, x.Stride, indices + group.Start) : new(input + (nint)group.Start * x.Stride, x.Stride, null),
-                    Quantised = integers ? new(codes + QuantisedRows.Bytes(group.Start, w.Columns), group.Count, w.Columns) : default,
+                    Quantised = integers ? new(codes + QuantisedRows.Bytes(group.Start, w.Columns), group.Count, w.Columns, TileKinds.For(group.Count, _amx is not null)) : default,
                     M = group.Count,
                     W = w,
                     FirstRow = group.FirstRow,
@@ -167,6 +181,7 @@ public sealed unsafe class CpuMatMul : IDisposable
                     Y = output + (nint)group.Start * yStride,
                     YStride = yStride,
                     Integers = integers,
+                    Amx = _amx,
                 };
                 _firstItems[g] = items;
                 items += _jobs[g].Items;

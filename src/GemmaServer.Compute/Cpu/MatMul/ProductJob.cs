@@ -34,6 +34,9 @@ internal unsafe struct ProductJob : IWorkerJob
     public nint YStride;
     public bool Integers;
 
+    /// <summary>Runs AMX kernels; null where there are none.</summary>
+    public TileCall? Amx;
+
     /// <summary><c>[threads, ScratchBytes]</c>.</summary>
     public byte* Scratch;
 
@@ -140,15 +143,16 @@ internal unsafe struct ProductJob : IWorkerJob
                 byte* ahead = isLast ? panel + 2 * part.PanelBytes : panel + (b + ChunkBlocks) / PanelFormat.GroupBlocks * format.GroupBytes;
                 format.Unpack(panel, W.Columns, b, (int)tile.Blocks, w0, ahead);
                 if (second > 0) format.Unpack(panel + part.PanelBytes, W.Columns, b, (int)tile.Blocks, w1, ahead + part.PanelBytes);
-                for (int i = 0; i < M; i += Quantised.TileRows)
+                for (int i = 0; i < M;)
                 {
-                    int rows = Math.Min(Quantised.TileRows, M - i);
+                    int rows = Math.Min(Quantised.TileRows, M - i), tiles = Quantised.Kind.TilesInCall((M - i) / rows);
                     tile.X = Quantised.Tile(i, b, rows);
+                    tile.Tiles = tiles;
+                    tile.TileStride = blocks * rows * QuantisedRows.BlockBytes;
                     tile.Y0 = sums + 16 * i;
                     tile.Y1 = second > 0 ? tile.Y0 + 16 * M : tile.Y0;
-                    delegate* unmanaged[SuppressGCTransition]<TileArguments*, void> assembled = AssembledTiles.For(format, rows);
-                    if (assembled != null) assembled(&tile);
-                    else TileKernel.Run(in tile, rows, format);
+                    RunTiles(&tile, rows, format);
+                    i += rows * tiles;
                 }
             }
             Take(sums + lane, PanelFormat.Rows, count, y, isUp);
@@ -158,6 +162,19 @@ internal unsafe struct ProductJob : IWorkerJob
             n -= count;
             y += count;
         }
+    }
+
+    /// <summary>Adds <c>tile · panelᵀ</c> to the sums.</summary>
+    private readonly void RunTiles(TileArguments* tile, int rows, PanelFormat format)
+    {
+        if (Quantised.Kind == TileKind.Amx)
+        {
+            Amx!(format, rows, tile);
+            return;
+        }
+        delegate* unmanaged[SuppressGCTransition]<TileArguments*, void> assembled = Quantised.Kind == TileKind.Vnni ? AssembledTiles.For(format, rows) : null;
+        if (assembled != null) assembled(tile);
+        else TileKernel.Run(in *tile, rows, format);
     }
 
     /// <summary>Brings a column run of results to y: as it is, or as up to the gate that is there.</summary>

@@ -5,32 +5,39 @@ namespace GemmaServer.Compute;
 
 /// <summary>
 /// Rows of activations as bytes: blocks of 32 with <c>scale = max|x| / 127</c> and <c>q = x / scale</c> rounded to the nearest,
-/// ties to even. Rows stand in tiles of up to <see cref="MostTileRows"/>, so that a product of a tile reads one stream; for each
+/// ties to even. Rows stand in tiles of as many as the kernel takes at once, so that a product of a tile reads one stream; for each
 /// block of a tile of T rows:
 /// <code>| codes [T][32] | scale [T] float | sums of the codes' halves [T], two shorts |</code>
-/// A row alone has signed codes q; rows together have q + 128, because the instruction wants one unsigned side and weights
-/// that many rows share are signed.
+/// A row alone has signed codes q, and so have rows for AMX; other rows together have q + 128, because the instruction wants
+/// one unsigned side and weights that many rows share are signed.
 /// </summary>
 /// <param name="memory"><see cref="Bytes"/>.</param>
 /// <param name="m">Rows.</param>
 /// <param name="k">Row length, a multiple of 32.</param>
-internal readonly unsafe struct QuantisedRows(byte* memory, int m, int k)
+/// <param name="kind">The kernel that reads them, unless a row is alone.</param>
+/// <param name="mostTileRows">Rows of a tile.</param>
+internal readonly unsafe struct QuantisedRows(byte* memory, int m, int k, TileKind kind, int mostTileRows)
 {
-    /// <summary>Rows of a tile: with two panels their sums fill the registers.</summary>
-    public const int MostTileRows = 6;
-
     /// <summary>Bytes of a row's block.</summary>
     public const int BlockBytes = 40;
 
     // Below this 127 / max would overflow; such a block counts as zero.
     private const float Smallest = 1e-36f;
 
+    /// <summary>Rows in tiles as the kernel likes them best.</summary>
+    public QuantisedRows(byte* memory, int m, int k, TileKind kind) : this(memory, m, k, kind, kind.MostRows())
+    {
+    }
+
     public static long Bytes(int m, int k) => (long)m * (k / 32) * BlockBytes;
 
     public int Count => m;
 
     /// <summary>Rows of every tile but the last, which may have fewer. Tiles are alike in size.</summary>
-    public int TileRows { get; } = (m + (m + MostTileRows - 1) / MostTileRows - 1) / Math.Max(1, (m + MostTileRows - 1) / MostTileRows);
+    public int TileRows { get; } = (m + (m + mostTileRows - 1) / mostTileRows - 1) / Math.Max(1, (m + mostTileRows - 1) / mostTileRows);
+
+    /// <summary>The kernel they are for.</summary>
+    public TileKind Kind => kind;
 
     /// <summary>First byte of the tile that begins with <paramref name="row"/>, at block <paramref name="block"/>.</summary>
     public byte* Tile(int row, int block, int tileRows) => memory + (long)row * (k / 32) * BlockBytes + (long)block * tileRows * BlockBytes;
@@ -41,7 +48,7 @@ internal readonly unsafe struct QuantisedRows(byte* memory, int m, int k)
     {
         int first = row / TileRows * TileRows, tileRows = Math.Min(TileRows, m - first), place = row - first;
         byte* block = Tile(first, 0, tileRows);
-        Vector256<byte> flip = Vector256.Create((byte)(m > 1 ? 0x80 : 0));
+        Vector256<byte> flip = Vector256.Create((byte)(m > 1 && kind != TileKind.Amx ? 0x80 : 0));
         Vector512<float> magic = Vector512.Create(12582912f);   // 1.5 · 2^23: adding it rounds to a whole number
         for (int i = 0; i < k; i += 32, block += tileRows * BlockBytes)
         {

@@ -11,8 +11,11 @@ namespace GemmaServer.Compute;
 /// </summary>
 internal static unsafe class AssembledTiles
 {
+    /// <summary>Rows of a tile: with two panels their sums fill the registers.</summary>
+    public const int MostRows = 6;
+
     private static readonly object s_gate = new();
-    private static readonly nint[] s_kernels = new nint[4 * (QuantisedRows.MostTileRows + 1)];
+    private static readonly nint[] s_kernels = new nint[4 * (MostRows + 1)];
 
     /// <summary>Whether this machine has the instructions, and its runtime may use 512-bit registers.</summary>
     public static bool IsSupported { get; } = OperatingSystem.IsLinux() && RuntimeInformation.ProcessArchitecture == Architecture.X64

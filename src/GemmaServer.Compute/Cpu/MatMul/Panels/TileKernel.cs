@@ -22,6 +22,9 @@ internal unsafe struct TileArguments
 
     /// <summary>Nonzero where the sums go on from what Y0 and Y1 hold, zero where they begin.</summary>
     public nint GoOn;
+
+    /// <summary>How many tiles, and bytes from one to the next. Only AMX takes more than one; their sums follow each other.</summary>
+    public nint Tiles, TileStride;
 }
 
 /// <summary>The kernel in C#, for machines without an assembled one.</summary>
