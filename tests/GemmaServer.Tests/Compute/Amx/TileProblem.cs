@@ -46,7 +46,7 @@ internal sealed unsafe class TileProblem
             TensorSource source = new TestWeight(type, 16, Columns, seed: 80 + p).Source;
             byte[] panel = Pinned<byte>((int)_format.PanelBytes(Columns));
             _format.Pack((byte*)source.Data, source.Bytes / source.Rows, 16, Columns, At(panel));
-            _format.Unpack(At(panel), Columns, 0, Blocks, At(_weights) + p * Blocks * _format.UnpackedBytes);
+            _format.Unpack(At(panel), Columns, 0, Blocks, At(_weights) + p * Blocks * _format.UnpackedBytes, At(panel));
         }
     }
 
