@@ -75,7 +75,7 @@ public sealed unsafe class PanelTests
                         X = rows.Tile(0, first, m), W0 = w0 + first * format.UnpackedBytes, W1 = w1 + first * format.UnpackedBytes,
                         Y0 = toPortable, Y1 = toPortable + 16 * m, Blocks = count, GoOn = first,
                     };
-                    TileKernel.Run(in a, m, format);
+                    format.MultiplyTile(in a, m);
                     a.Y0 = toAssembled;
                     a.Y1 = toAssembled + 16 * m;
                     delegate* unmanaged[SuppressGCTransition]<TileArguments*, void> kernel = AssembledTiles.For(format, m);

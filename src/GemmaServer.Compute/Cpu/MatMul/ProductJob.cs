@@ -145,7 +145,7 @@ internal unsafe struct ProductJob : IWorkerJob
                     tile.Y1 = second > 0 ? tile.Y0 + 16 * M : tile.Y0;
                     delegate* unmanaged[SuppressGCTransition]<TileArguments*, void> assembled = AssembledTiles.For(format, rows);
                     if (assembled != null) assembled(&tile);
-                    else TileKernel.Run(in tile, rows, format);
+                    else format.MultiplyTile(in tile, rows);
                 }
             }
             Take(sums + lane, PanelFormat.Rows, count, y, isUp);
