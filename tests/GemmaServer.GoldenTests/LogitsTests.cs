@@ -55,6 +55,7 @@ public class LogitsTests(ITestOutputHelper output)
     }
 
     [Theory]
+    [Trait("Category", "Kernels")]
     [MemberData(nameof(Models))]
     public async Task The_shipped_fast_path_stays_within_the_references_bounds(string name, string type)
     {

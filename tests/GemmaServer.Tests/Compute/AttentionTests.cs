@@ -3,6 +3,7 @@ using GemmaServer.Compute;
 namespace GemmaServer.Tests.Compute;
 
 /// <summary>Attention through the device contract against plain loops in doubles, over pages in scattered order.</summary>
+[Trait("Category", "Kernels")]
 public unsafe class AttentionTests
 {
     private const int Heads = 4, KvHeads = 2, Dim = 32, TokensPerPage = 16, Length = 150;

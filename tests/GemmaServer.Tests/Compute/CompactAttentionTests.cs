@@ -6,6 +6,7 @@ namespace GemmaServer.Tests.Compute;
 /// Layers whose values are their raw keys, through the device contract against plain loops in doubles that know nothing of a
 /// compact cache: two layers that own their pages in one group, and a third that reads the first one's.
 /// </summary>
+[Trait("Category", "Kernels")]
 public unsafe class CompactAttentionTests
 {
     private const int Heads = 4, KvHeads = 2, Dim = 128, Half = Dim / 2, TokensPerPage = 16, Length = 90;

@@ -2,6 +2,7 @@ using GemmaServer.Compute;
 
 namespace GemmaServer.Tests.Compute;
 
+[Trait("Category", "Kernels")]
 public class CpuSamplerTests
 {
     private const int Vocabulary = 3001; // not a multiple of the vector width

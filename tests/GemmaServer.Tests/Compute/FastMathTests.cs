@@ -2,6 +2,7 @@ using GemmaServer.Compute;
 
 namespace GemmaServer.Tests;
 
+[Trait("Category", "Kernels")]
 public sealed class FastMathTests
 {
     [Fact]

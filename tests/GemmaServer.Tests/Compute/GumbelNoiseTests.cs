@@ -2,6 +2,7 @@ using GemmaServer.Compute;
 
 namespace GemmaServer.Tests.Compute;
 
+[Trait("Category", "Kernels")]
 public class GumbelNoiseTests
 {
     // Known answers of Random123's kat_vectors for philox4x32, 10 rounds.

@@ -6,6 +6,7 @@ using GemmaServer.Compute;
 
 namespace GemmaServer.Tests;
 
+[Trait("Category", "Kernels")]
 public sealed class MatMulTests
 {
     public static TheoryData<TensorType, ActivationType> Everything
@@ -152,6 +153,10 @@ public sealed class MatMulTests
                 Assert.Equal(expected, Dot4.Portable(vu, vq)[lane]);
                 Assert.Equal(expected, Dot4.Add(vu, vq, Vector256<int>.Zero)[lane]);
                 if (Avx2.IsSupported) Assert.Equal(expected, Dot4.WithAvx2(vu, vq)[lane]);
+                // Signed by signed, for inputs of at least −127: as AVX2 and ARM take wide codes.
+                Vector256<sbyte> input = Vector256.Max(vq, Vector256.Create((sbyte)-127));
+                int signed = Enumerable.Range(4 * lane, 4).Sum(i => (u[i] - 128) * Math.Max(q[i], (sbyte)-127));
+                Assert.Equal(signed, Dot4.AddSigned((vu ^ Vector256.Create((byte)0x80)).AsSByte(), input, Vector256<int>.Zero)[lane]);
             }
         }
     }

@@ -4,6 +4,7 @@ using GemmaServer.Compute;
 namespace GemmaServer.Tests;
 
 /// <summary>Packing, and the kernels over panels against plain loops.</summary>
+[Trait("Category", "Kernels")]
 public sealed unsafe class PanelTests
 {
     private const int Columns = 768, Blocks = Columns / 32;
@@ -75,7 +76,7 @@ public sealed unsafe class PanelTests
                         X = rows.Tile(0, first, m), W0 = w0 + first * format.UnpackedBytes, W1 = w1 + first * format.UnpackedBytes,
                         Y0 = toPortable, Y1 = toPortable + 16 * m, Blocks = count, GoOn = first,
                     };
-                    TileKernel.Run(in a, m, format);
+                    format.MultiplyTile(in a, m);
                     a.Y0 = toAssembled;
                     a.Y1 = toAssembled + 16 * m;
                     delegate* unmanaged[SuppressGCTransition]<TileArguments*, void> kernel = AssembledTiles.For(format, m);
@@ -86,6 +87,42 @@ public sealed unsafe class PanelTests
             Assert.Equal(expected, portable);
             // On a machine without AVX-512 VNNI there is only the one in C#.
             if (AssembledTiles.IsSupported) Assert.Equal(expected, assembled);
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(QuantisedTypes))]
+    public void Sums_stay_exact_where_every_code_and_every_input_is_extreme(TensorType type)
+    {
+        // Where products are summed in 16 bits, these come nearest to what fits.
+        PanelFormat format = PanelFormat.Of(type)!;
+        int codeBytes = type switch
+        {
+            TensorType.Q5_0 or TensorType.Q5_1 or TensorType.Q5_K => 320, TensorType.Q6_K => 384, TensorType.Q8_0 => 512, _ => 256,
+        };
+        byte[] packed = Pack(format, new(type, 16, Columns, seed: 45)), unpacked = new byte[Blocks * format.UnpackedBytes];
+        foreach (byte fill in new byte[] { 0x00, 0x77, 0xFF })
+        {
+            for (int b = 0; b < Blocks; b += PanelFormat.GroupBlocks)
+                packed.AsSpan(b / PanelFormat.GroupBlocks * format.GroupBytes, Math.Min(PanelFormat.GroupBlocks, Blocks - b) * codeBytes).Fill(fill);
+            foreach (int m in new[] { 1, 2, 3, 6 })
+            {
+                float[] x = new float[m * Columns], y = new float[2 * 16 * m];
+                for (int i = 0; i < x.Length; i++) x[i] = i / Columns % 2 == 0 ? 1 : -1;
+                byte[] memory = new byte[QuantisedRows.Bytes(m, Columns)];
+                fixed (float* from = x, to = y)
+                fixed (byte* codes = memory, panel = packed, w = unpacked)
+                {
+                    QuantisedRows rows = new(codes, m, Columns, TileKind.Portable);
+                    for (int i = 0; i < m; i++) rows.Quantise(i, from + i * Columns);
+                    format.Unpack(panel, Columns, 0, Blocks, w, panel);
+                    TileArguments a = new() { X = codes, W0 = w, W1 = w, Y0 = to, Y1 = to, Blocks = Blocks };
+                    if (m == 1) format.Gemv(panel, Columns, codes, to);
+                    else format.MultiplyTile(in a, m);
+                }
+                for (int i = 0; i < m; i++)
+                    for (int j = 0; j < 16; j++) Assert.Equal(Plain(format, unpacked, j, x.AsSpan(i * Columns, Columns)), y[16 * i + j]);
+            }
         }
     }
 

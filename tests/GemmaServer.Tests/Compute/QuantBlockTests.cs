@@ -2,6 +2,7 @@ using GemmaServer.Compute;
 
 namespace GemmaServer.Tests;
 
+[Trait("Category", "Kernels")]
 public sealed unsafe class QuantBlockTests
 {
     public static TheoryData<TensorType> AllTypes => TestWeight.AllTypes;

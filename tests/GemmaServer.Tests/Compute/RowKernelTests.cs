@@ -2,6 +2,7 @@ using GemmaServer.Compute;
 
 namespace GemmaServer.Tests.Compute;
 
+[Trait("Category", "Kernels")]
 public unsafe class RowKernelTests
 {
     [Theory]

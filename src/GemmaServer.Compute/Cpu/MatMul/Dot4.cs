@@ -6,8 +6,31 @@ using System.Runtime.Intrinsics.X86;
 namespace GemmaServer.Compute;
 
 /// <summary>Integer dot products of four bytes a lane, exact on every machine.</summary>
+/// <remarks>
+/// AVX2 without VNNI multiplies unsigned by signed bytes and adds pairs of products in 16 bits, where they may saturate. Where
+/// the codes of a format are small, the pairs of several quads fit in (<see cref="QuadsInShorts"/>) and are widened together; the
+/// others take the product as |w| · ±q, whose pairs are at most 2 · 128 · 127 = 32,512.
+/// </remarks>
 internal static unsafe class Dot4
 {
+    /// <summary>Whether pairs of products in 16 bits are the fastest there is.</summary>
+    public static bool HasOnlyPairs => Avx2.IsSupported && !AvxVnni.IsSupported;
+
+    /// <summary>
+    /// Whether weights with codes up to <paramref name="largestCode"/> meet signed inputs as signed bytes (code − 128, so that
+    /// nothing is left to take off), because the instruction wants that or codes are too wide for pairs.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static bool TakesSigned(int largestCode) => largestCode > 127 && (HasOnlyPairs || Dp.IsSupported);
+
+    /// <summary>
+    /// How many quads' pairs fit in 16 bits, none where one does not: <c>n · 2 · a · b ≤ 32767</c> for |codes| up to a and b, as
+    /// every term of a lane may have the largest size and the same sign. A power of two up to 8, a block's quads.
+    /// </summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static int QuadsInShorts(int a, int b) =>
+        16 * a * b <= short.MaxValue ? 8 : 8 * a * b <= short.MaxValue ? 4 : 4 * a * b <= short.MaxValue ? 2 : 2 * a * b <= short.MaxValue ? 1 : 0;
+
     /// <summary>Lane i of <paramref name="sum"/> plus the sum of u · q over bytes 4i … 4i + 3.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<int> Add(Vector256<byte> u, Vector256<sbyte> q, Vector256<int> sum)
@@ -19,7 +42,26 @@ internal static unsafe class Dot4
         return sum + Reference(u, q);
     }
 
-    /// <summary>Even and odd bytes widened to 16 bits apart; the byte instruction would saturate.</summary>
+    /// <summary>The same for signed w and |q| ≤ 127.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<int> AddSigned(Vector256<sbyte> w, Vector256<sbyte> q, Vector256<int> sum)
+    {
+        if (Avx2.IsSupported) return AddPairs(Avx2.MultiplyAddAdjacent(Avx2.Abs(w), Avx2.Sign(q, w)), sum);
+        if (Dp.IsSupported)
+        {
+            return Vector256.Create(
+                Dp.DotProduct(sum.GetLower(), w.GetLower(), q.GetLower()), Dp.DotProduct(sum.GetUpper(), w.GetUpper(), q.GetUpper()));
+        }
+        // u · q = (u − 128) · q + 128 · q
+        return Add(w.AsByte() ^ Vector256.Create((byte)0x80), q, sum) - (Add(Vector256<byte>.One, q, Vector256<int>.Zero) << 7);
+    }
+
+    /// <summary>Lane i of <paramref name="sum"/> plus shorts 2i and 2i + 1; AVX2.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<int> AddPairs(Vector256<short> pairs, Vector256<int> sum) =>
+        sum + Avx2.MultiplyAddAdjacent(pairs, Vector256<short>.One);
+
+    /// <summary>Even and odd bytes widened to 16 bits apart: right for all bytes.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static Vector256<int> WithAvx2(Vector256<byte> u, Vector256<sbyte> q)
     {

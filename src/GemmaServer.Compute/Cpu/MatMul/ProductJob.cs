@@ -174,7 +174,7 @@ internal unsafe struct ProductJob : IWorkerJob
         }
         delegate* unmanaged[SuppressGCTransition]<TileArguments*, void> assembled = Quantised.Kind == TileKind.Vnni ? AssembledTiles.For(format, rows) : null;
         if (assembled != null) assembled(tile);
-        else TileKernel.Run(in *tile, rows, format);
+        else format.MultiplyTile(in *tile, rows);
     }
 
     /// <summary>Brings a column run of results to y: as it is, or as up to the gate that is there.</summary>

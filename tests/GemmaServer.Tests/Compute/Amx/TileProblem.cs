@@ -69,7 +69,7 @@ internal sealed unsafe class TileProblem
         for (int tile = 0; tile < _tiles; tile++)
         {
             TileArguments a = Arguments(_forPortable, _expected, tile, firstBlock, blocks);
-            TileKernel.Run(in a, _rows, _format);
+            _format.MultiplyTile(in a, _rows);
         }
     }
 

@@ -46,7 +46,7 @@ internal static unsafe class AmxSelfCheck
                 a.X = forPortable + t * a.TileStride + first * rows * QuantisedRows.BlockBytes;
                 a.Y0 = expected + 16 * rows * t;
                 a.Y1 = a.Y0 + 16 * m;
-                TileKernel.Run(in a, rows, format);
+                format.MultiplyTile(in a, rows);
             }
             a.X = forTiles + first * rows * QuantisedRows.BlockBytes;
             a.Y0 = results;

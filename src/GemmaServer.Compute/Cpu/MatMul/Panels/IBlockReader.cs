@@ -19,12 +19,17 @@ internal unsafe struct BlockFields
 /// <summary>Reads a stored block for packing.</summary>
 internal unsafe interface IBlockReader
 {
+    /// <summary>The code that stands for zero; 0 where units have offsets.</summary>
+    static abstract int Zero { get; }
+
     /// <summary>The block's codes and scales.</summary>
     static abstract void Read(byte* block, ref BlockFields fields);
 }
 
 internal readonly unsafe struct Q4_0Reader : IBlockReader
 {
+    public static int Zero => 8;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read(byte* block, ref BlockFields fields)
     {
@@ -36,6 +41,8 @@ internal readonly unsafe struct Q4_0Reader : IBlockReader
 
 internal readonly unsafe struct Q4_1Reader : IBlockReader
 {
+    public static int Zero => 0;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read(byte* block, ref BlockFields fields)
     {
@@ -47,6 +54,8 @@ internal readonly unsafe struct Q4_1Reader : IBlockReader
 
 internal readonly unsafe struct Q5_0Reader : IBlockReader
 {
+    public static int Zero => 16;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read(byte* block, ref BlockFields fields)
     {
@@ -62,6 +71,8 @@ internal readonly unsafe struct Q5_0Reader : IBlockReader
 
 internal readonly unsafe struct Q5_1Reader : IBlockReader
 {
+    public static int Zero => 0;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read(byte* block, ref BlockFields fields)
     {
@@ -77,6 +88,8 @@ internal readonly unsafe struct Q5_1Reader : IBlockReader
 
 internal readonly unsafe struct Q8_0Reader : IBlockReader
 {
+    public static int Zero => 128;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read(byte* block, ref BlockFields fields)
     {
@@ -87,6 +100,8 @@ internal readonly unsafe struct Q8_0Reader : IBlockReader
 
 internal readonly unsafe struct IQ4_NLReader : IBlockReader
 {
+    public static int Zero => 128;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read(byte* block, ref BlockFields fields)
     {
@@ -98,6 +113,8 @@ internal readonly unsafe struct IQ4_NLReader : IBlockReader
 
 internal readonly unsafe struct MXFP4Reader : IBlockReader
 {
+    public static int Zero => 12;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read(byte* block, ref BlockFields fields)
     {
@@ -109,6 +126,8 @@ internal readonly unsafe struct MXFP4Reader : IBlockReader
 
 internal readonly unsafe struct Q2_KReader : IBlockReader
 {
+    public static int Zero => 0;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read(byte* block, ref BlockFields fields)
     {
@@ -121,6 +140,8 @@ internal readonly unsafe struct Q2_KReader : IBlockReader
 
 internal readonly unsafe struct Q3_KReader : IBlockReader
 {
+    public static int Zero => 4;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read(byte* block, ref BlockFields fields)
     {
@@ -133,6 +154,8 @@ internal readonly unsafe struct Q3_KReader : IBlockReader
 
 internal readonly unsafe struct Q4_KReader : IBlockReader
 {
+    public static int Zero => 0;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read(byte* block, ref BlockFields fields)
     {
@@ -145,6 +168,8 @@ internal readonly unsafe struct Q4_KReader : IBlockReader
 
 internal readonly unsafe struct Q5_KReader : IBlockReader
 {
+    public static int Zero => 0;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read(byte* block, ref BlockFields fields)
     {
@@ -157,6 +182,8 @@ internal readonly unsafe struct Q5_KReader : IBlockReader
 
 internal readonly unsafe struct Q6_KReader : IBlockReader
 {
+    public static int Zero => 32;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read(byte* block, ref BlockFields fields)
     {
@@ -169,6 +196,8 @@ internal readonly unsafe struct Q6_KReader : IBlockReader
 
 internal readonly unsafe struct IQ4_XSReader : IBlockReader
 {
+    public static int Zero => 128;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Read(byte* block, ref BlockFields fields)
     {

@@ -13,6 +13,9 @@ internal unsafe interface IPanelCodes
     /// <summary>Bytes for 16 × 32 codes.</summary>
     static abstract int Bytes { get; }
 
+    /// <summary>The largest u that <see cref="Load"/> gives.</summary>
+    static abstract int Largest { get; }
+
     /// <summary>Writes eight quads of raw codes, <c>[8][16][4]</c>, in stored form.</summary>
     static abstract void Store(byte* quads, byte* block);
 
@@ -27,6 +30,8 @@ internal unsafe interface IPanelCodes
 internal readonly unsafe struct NibbleCodes : IPanelCodes
 {
     public static int Bytes => 256;
+
+    public static int Largest => 15;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(byte* quads, byte* block)
@@ -62,6 +67,8 @@ internal readonly unsafe struct NibbleCodes : IPanelCodes
 internal readonly unsafe struct FiveBitCodes : IPanelCodes
 {
     public static int Bytes => 320;
+
+    public static int Largest => 31;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(byte* quads, byte* block)
@@ -101,6 +108,8 @@ internal readonly unsafe struct SixBitCodes : IPanelCodes
 {
     public static int Bytes => 384;
 
+    public static int Largest => 63;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(byte* quads, byte* block)
     {
@@ -139,6 +148,8 @@ internal readonly unsafe struct ByteCodes : IPanelCodes
 {
     public static int Bytes => 512;
 
+    public static int Largest => 255;
+
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(byte* quads, byte* block) => Buffer.MemoryCopy(quads, block, 512, 512);
 
@@ -163,24 +174,33 @@ internal readonly unsafe struct ByteCodes : IPanelCodes
 internal interface ICodeTable
 {
     static abstract Vector128<byte> Codes { get; }
+
+    /// <summary>The largest of them.</summary>
+    static abstract int Largest { get; }
 }
 
 /// <summary>IQ4_NL's and IQ4_XS's table.</summary>
 internal readonly struct Iq4Table : ICodeTable
 {
     public static Vector128<byte> Codes => BlockParts.Iq4Codes;
+
+    public static int Largest => 241;
 }
 
 /// <summary>MXFP4's table.</summary>
 internal readonly struct Mxfp4Table : ICodeTable
 {
     public static Vector128<byte> Codes => BlockParts.Mxfp4Codes;
+
+    public static int Largest => 24;
 }
 
 /// <summary>Nibbles that stand for a table's codes.</summary>
 internal readonly unsafe struct TableCodes<TTable> : IPanelCodes where TTable : struct, ICodeTable
 {
     public static int Bytes => 256;
+
+    public static int Largest => TTable.Largest;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(byte* quads, byte* block) => NibbleCodes.Store(quads, block);

@@ -22,20 +22,20 @@ internal abstract unsafe class PanelFormat
 
     static PanelFormat()
     {
-        s_formats[(int)TensorType.Q4_0] = new PanelFormat<Q4_0Reader, NibbleCodes, HalfScales>(TensorType.Q4_0, 8);
-        s_formats[(int)TensorType.Q4_1] = new PanelFormat<Q4_1Reader, NibbleCodes, HalfPairs>(TensorType.Q4_1, 0);
-        s_formats[(int)TensorType.Q5_0] = new PanelFormat<Q5_0Reader, FiveBitCodes, HalfScales>(TensorType.Q5_0, 16);
-        s_formats[(int)TensorType.Q5_1] = new PanelFormat<Q5_1Reader, FiveBitCodes, HalfPairs>(TensorType.Q5_1, 0);
-        s_formats[(int)TensorType.Q8_0] = new PanelFormat<Q8_0Reader, ByteCodes, HalfScales>(TensorType.Q8_0, 128);
+        s_formats[(int)TensorType.Q4_0] = new PanelFormat<Q4_0Reader, NibbleCodes, HalfScales>(TensorType.Q4_0);
+        s_formats[(int)TensorType.Q4_1] = new PanelFormat<Q4_1Reader, NibbleCodes, HalfPairs>(TensorType.Q4_1);
+        s_formats[(int)TensorType.Q5_0] = new PanelFormat<Q5_0Reader, FiveBitCodes, HalfScales>(TensorType.Q5_0);
+        s_formats[(int)TensorType.Q5_1] = new PanelFormat<Q5_1Reader, FiveBitCodes, HalfPairs>(TensorType.Q5_1);
+        s_formats[(int)TensorType.Q8_0] = new PanelFormat<Q8_0Reader, ByteCodes, HalfScales>(TensorType.Q8_0);
         // Two and three bits a code take four here: what is rare is kept simple.
-        s_formats[(int)TensorType.Q2_K] = new PanelFormat<Q2_KReader, NibbleCodes, BytePairs<Unit16>>(TensorType.Q2_K, 0);
-        s_formats[(int)TensorType.Q3_K] = new PanelFormat<Q3_KReader, NibbleCodes, ByteScales<Unit16>>(TensorType.Q3_K, 4);
-        s_formats[(int)TensorType.Q4_K] = new PanelFormat<Q4_KReader, NibbleCodes, BytePairs<Unit32>>(TensorType.Q4_K, 0);
-        s_formats[(int)TensorType.Q5_K] = new PanelFormat<Q5_KReader, FiveBitCodes, BytePairs<Unit32>>(TensorType.Q5_K, 0);
-        s_formats[(int)TensorType.Q6_K] = new PanelFormat<Q6_KReader, SixBitCodes, ByteScales<Unit16>>(TensorType.Q6_K, 32);
-        s_formats[(int)TensorType.IQ4_NL] = new PanelFormat<IQ4_NLReader, TableCodes<Iq4Table>, HalfScales>(TensorType.IQ4_NL, 128);
-        s_formats[(int)TensorType.IQ4_XS] = new PanelFormat<IQ4_XSReader, TableCodes<Iq4Table>, ByteScales<Unit32>>(TensorType.IQ4_XS, 128);
-        s_formats[(int)TensorType.MXFP4] = new PanelFormat<MXFP4Reader, TableCodes<Mxfp4Table>, ExponentScales>(TensorType.MXFP4, 12);
+        s_formats[(int)TensorType.Q2_K] = new PanelFormat<Q2_KReader, NibbleCodes, BytePairs<Unit16>>(TensorType.Q2_K);
+        s_formats[(int)TensorType.Q3_K] = new PanelFormat<Q3_KReader, NibbleCodes, ByteScales<Unit16>>(TensorType.Q3_K);
+        s_formats[(int)TensorType.Q4_K] = new PanelFormat<Q4_KReader, NibbleCodes, BytePairs<Unit32>>(TensorType.Q4_K);
+        s_formats[(int)TensorType.Q5_K] = new PanelFormat<Q5_KReader, FiveBitCodes, BytePairs<Unit32>>(TensorType.Q5_K);
+        s_formats[(int)TensorType.Q6_K] = new PanelFormat<Q6_KReader, SixBitCodes, ByteScales<Unit16>>(TensorType.Q6_K);
+        s_formats[(int)TensorType.IQ4_NL] = new PanelFormat<IQ4_NLReader, TableCodes<Iq4Table>, HalfScales>(TensorType.IQ4_NL);
+        s_formats[(int)TensorType.IQ4_XS] = new PanelFormat<IQ4_XSReader, TableCodes<Iq4Table>, ByteScales<Unit32>>(TensorType.IQ4_XS);
+        s_formats[(int)TensorType.MXFP4] = new PanelFormat<MXFP4Reader, TableCodes<Mxfp4Table>, ExponentScales>(TensorType.MXFP4);
     }
 
     protected PanelFormat(TensorType type, int zero, int unit, bool hasOffset)
@@ -90,4 +90,9 @@ internal abstract unsafe class PanelFormat
     /// <param name="unpacked">Receives so many times <see cref="UnpackedBytes"/>.</param>
     /// <param name="ahead">What will be unpacked after the next use of these blocks: asked for early.</param>
     public abstract void Unpack(byte* panel, int columns, int firstBlock, int blocks, byte* unpacked, byte* ahead);
+
+    /// <summary>
+    /// Two unpacked panels times a tile of input rows, in C#, for machines without an assembled kernel (see <see cref="AssembledTiles"/>).
+    /// </summary>
+    public abstract void MultiplyTile(in TileArguments a, int tileRows);
 }

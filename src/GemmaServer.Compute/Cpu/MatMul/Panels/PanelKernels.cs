@@ -1,11 +1,12 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.Arm;
 using System.Runtime.Intrinsics.X86;
 
 namespace GemmaServer.Compute;
 
 /// <summary>One type's packing and products; the JIT writes a body for each.</summary>
-internal sealed unsafe class PanelFormat<TReader, TCodes, TScales>(TensorType type, int zero) : PanelFormat(type, zero, TScales.Unit, TScales.HasOffset)
+internal sealed unsafe class PanelFormat<TReader, TCodes, TScales>(TensorType type) : PanelFormat(type, TReader.Zero, TScales.Unit, TScales.HasOffset)
     where TReader : struct, IBlockReader
     where TCodes : struct, IPanelCodes
     where TScales : struct, IPanelScales
@@ -19,6 +20,17 @@ internal sealed unsafe class PanelFormat<TReader, TCodes, TScales>(TensorType ty
     {
         int blocks = columns / Block, rest = blocks % GroupBlocks;
         return (long)(blocks / GroupBlocks) * GroupBytes + (rest > 0 ? BytesOf(rest) : 0);
+    }
+
+    // Constants to the JIT, as this class has been initialised before it compiles the methods that read them.
+    private static readonly int s_bias, s_quadsInShorts;
+    private static readonly bool s_signed;
+
+    static PanelFormat()
+    {
+        s_signed = Dot4.TakesSigned(TCodes.Largest);
+        s_bias = s_signed ? 0 : -TReader.Zero;
+        s_quadsInShorts = Dot4.HasOnlyPairs ? Dot4.QuadsInShorts(TCodes.Largest, 127) : 0;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -72,7 +84,7 @@ internal sealed unsafe class PanelFormat<TReader, TCodes, TScales>(TensorType ty
                 if (TScales.Unit == 32)
                 {
                     TScales.Load(scales, b, d, m, out Vector512<float> scale, out Vector512<float> offset);
-                    Vector256<int> bias = Vector256.Create(-Zero * (first + second));
+                    Vector256<int> bias = Vector256.Create(s_bias * (first + second));
                     Vector256<int> a = Dots(c0, c1, c2, c3, x0, x1, x2, x3, bias), e = Dots(e0, e1, e2, e3, x0, x1, x2, x3, bias);
                     a = Dots(c4, c5, c6, c7, x4, x5, x6, x7, a);
                     e = Dots(e4, e5, e6, e7, x4, x5, x6, x7, e);
@@ -82,11 +94,11 @@ internal sealed unsafe class PanelFormat<TReader, TCodes, TScales>(TensorType ty
                 else
                 {
                     TScales.Load(scales, 2 * b, d, m, out Vector512<float> scale, out Vector512<float> offset);
-                    Vector256<int> bias = Vector256.Create(-Zero * first);
+                    Vector256<int> bias = Vector256.Create(s_bias * first);
                     low = Add(Dots(c0, c1, c2, c3, x0, x1, x2, x3, bias), scale.GetLower(), offset.GetLower(), first, s, low);
                     high = Add(Dots(e0, e1, e2, e3, x0, x1, x2, x3, bias), scale.GetUpper(), offset.GetUpper(), first, s, high);
                     TScales.Load(scales, 2 * b + 1, d, m, out scale, out offset);
-                    bias = Vector256.Create(-Zero * second);
+                    bias = Vector256.Create(s_bias * second);
                     low = Add(Dots(c4, c5, c6, c7, x4, x5, x6, x7, bias), scale.GetLower(), offset.GetLower(), second, s, low);
                     high = Add(Dots(e4, e5, e6, e7, x4, x5, x6, x7, bias), scale.GetUpper(), offset.GetUpper(), second, s, high);
                 }
@@ -123,6 +135,8 @@ internal sealed unsafe class PanelFormat<TReader, TCodes, TScales>(TensorType ty
         }
     }
 
+    public override void MultiplyTile(in TileArguments a, int tileRows) => TileKernel<TileShape<TReader, TCodes, TScales>>.Run(in a, tileRows);
+
     private static int BytesOf(int blocks) => (blocks * TCodes.Bytes + TScales.Bytes(blocks * Block / TScales.Unit) + 63) & ~63;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -156,8 +170,27 @@ internal sealed unsafe class PanelFormat<TReader, TCodes, TScales>(TensorType ty
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector256<int> Dots(
         Vector256<byte> u0, Vector256<byte> u1, Vector256<byte> u2, Vector256<byte> u3,
-        Vector256<sbyte> q0, Vector256<sbyte> q1, Vector256<sbyte> q2, Vector256<sbyte> q3, Vector256<int> sum) =>
-        Dot4.Add(u3, q3, Dot4.Add(u2, q2, Dot4.Add(u1, q1, Dot4.Add(u0, q0, sum))));
+        Vector256<sbyte> q0, Vector256<sbyte> q1, Vector256<sbyte> q2, Vector256<sbyte> q3, Vector256<int> sum)
+    {
+        if (s_signed)
+        {
+            Vector256<byte> flip = Vector256.Create((byte)0x80);
+            sum = Dot4.AddSigned((u1 ^ flip).AsSByte(), q1, Dot4.AddSigned((u0 ^ flip).AsSByte(), q0, sum));
+            return Dot4.AddSigned((u3 ^ flip).AsSByte(), q3, Dot4.AddSigned((u2 ^ flip).AsSByte(), q2, sum));
+        }
+        if (s_quadsInShorts > 0)
+        {
+            Vector256<short> a = Avx2.MultiplyAddAdjacent(u0, q0) + Avx2.MultiplyAddAdjacent(u1, q1);
+            Vector256<short> b = Avx2.MultiplyAddAdjacent(u2, q2) + Avx2.MultiplyAddAdjacent(u3, q3);
+            return s_quadsInShorts >= 4 ? Dot4.AddPairs(a + b, sum) : Dot4.AddPairs(b, Dot4.AddPairs(a, sum));
+        }
+        if (Dp.IsSupported)
+        {
+            sum = Dot4.AddSigned(u1.AsSByte(), q1, Dot4.AddSigned(u0.AsSByte(), q0, sum));
+            return Dot4.AddSigned(u3.AsSByte(), q3, Dot4.AddSigned(u2.AsSByte(), q2, sum));
+        }
+        return Dot4.Add(u3, q3, Dot4.Add(u2, q2, Dot4.Add(u1, q1, Dot4.Add(u0, q0, sum))));
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector256<float> Add(Vector256<int> dot, Vector256<float> scale, Vector256<float> offset, int inputs, float inputScale, Vector256<float> sum)

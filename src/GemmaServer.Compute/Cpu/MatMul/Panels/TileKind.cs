@@ -3,7 +3,7 @@ namespace GemmaServer.Compute;
 /// <summary>Which kernel multiplies tiles of several input rows by two panels.</summary>
 internal enum TileKind
 {
-    /// <summary><see cref="TileKernel"/>.</summary>
+    /// <summary><see cref="PanelFormat.MultiplyTile"/>.</summary>
     Portable,
 
     /// <summary><see cref="AssembledTiles"/>.</summary>
