@@ -130,7 +130,9 @@ internal sealed class StreamClient : IDisposable
             using JsonDocument json = JsonDocument.Parse(data);
             if (json.RootElement.TryGetProperty("error", out JsonElement error) && error.ValueKind != JsonValueKind.Null)
             {
-                outcome.Error = "error in the stream";
+                string? message = error.ValueKind == JsonValueKind.String ? error.GetString()
+                    : error.ValueKind == JsonValueKind.Object && error.TryGetProperty("message", out JsonElement text) ? text.ToString() : null;
+                outcome.Error = string.IsNullOrWhiteSpace(message) ? "error in the stream" : $"error in the stream ({message.Trim()})";
                 return;
             }
             ReadUsage(json.RootElement, outcome);

@@ -25,8 +25,8 @@ internal sealed class ServerContest(CompareSettings settings, OurProgram ours, P
     public override async Task RoundAsync(int round, CancellationToken cancellation)
     {
         // Prompts that neither server has seen: the same for both, others each round.
-        (double mine, double myFirst) = await MeasureAsync(port => ours.Serve(model, port, Streams), round, cancellation);
-        (double theirs, double theirFirst) = await MeasureAsync(port => peer.Serve(model, port, Streams), round, cancellation);
+        (double mine, double myFirst) = await TryMeasureAsync(port => ours.Serve(model, port, Streams), round, cancellation);
+        (double theirs, double theirFirst) = await TryMeasureAsync(port => peer.Serve(model, port, Streams), round, cancellation);
         _speed.Ours.Add(mine);
         _speed.Theirs.Add(theirs);
         _first.Ours.Add(myFirst);
@@ -39,6 +39,20 @@ internal sealed class ServerContest(CompareSettings settings, OurProgram ours, P
         using TcpListener listener = new(IPAddress.Loopback, 0);
         listener.Start();
         return ((IPEndPoint)listener.LocalEndpoint).Port;
+    }
+
+    /// <summary>A stream that breaks off now and then (random weights write anything) costs a second try, not the run; it is said.</summary>
+    private async Task<(double TokensPerSecond, double FirstSeconds)> TryMeasureAsync(Func<int, ChildProgram> serve, int round, CancellationToken cancellation)
+    {
+        try
+        {
+            return await MeasureAsync(serve, round, cancellation);
+        }
+        catch (ProgramFailedException failure)
+        {
+            await Console.Error.WriteLineAsync($"once more: {failure.Message}");
+            return await MeasureAsync(serve, round, cancellation);
+        }
     }
 
     private async Task<(double TokensPerSecond, double FirstSeconds)> MeasureAsync(Func<int, ChildProgram> serve, int round, CancellationToken cancellation)
