@@ -140,44 +140,6 @@ internal readonly unsafe struct ByteScales<TUnit> : IPanelScales where TUnit : s
     }
 }
 
-/// <summary>Unsigned bytes for scale and minimum of units of 32 or 16 columns, times two halves for the group, which is a stored block.</summary>
-internal readonly unsafe struct BytePairs<TUnit> : IPanelScales where TUnit : struct, IUnit
-{
-    public static int Unit => TUnit.Columns;
-
-    public static bool HasOffset => true;
-
-    public static int Bytes(int units) => 32 * units + 64;
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Store(in BlockFields fields, byte* area, int units, int unit, int row)
-    {
-        for (int i = 0; i < units; i++)
-        {
-            area[32 * i + row] = fields.Scales[i];
-            area[32 * i + 16 + row] = fields.Minima[i];
-        }
-        ushort* halves = (ushort*)(area + 32 * units);
-        halves[row] = fields.D;
-        halves[16 + row] = fields.M;
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Begin(byte* area, int units, out Vector512<float> d, out Vector512<float> m)
-    {
-        ushort* halves = (ushort*)(area + 32 * units);
-        d = Lanes.HalfToSingle(Vector256.Load(halves));
-        m = Lanes.HalfToSingle(Vector256.Load(halves + 16));
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static void Load(byte* area, int unit, Vector512<float> d, Vector512<float> m, out Vector512<float> scale, out Vector512<float> offset)
-    {
-        scale = d * Vector512.ConvertToSingle(Lanes.WidenToInt(Vector128.Load(area + 32 * unit)));
-        offset = -(m * Vector512.ConvertToSingle(Lanes.WidenToInt(Vector128.Load(area + 32 * unit + 16))));
-    }
-}
-
 /// <summary>Columns of a unit as a type.</summary>
 internal interface IUnit
 {

@@ -30,8 +30,8 @@ internal abstract unsafe class PanelFormat
         // Two and three bits a code take four here: what is rare is kept simple.
         s_formats[(int)TensorType.Q2_K] = new PanelFormat<Q2_KReader, NibbleCodes, BytePairs<Unit16>>(TensorType.Q2_K);
         s_formats[(int)TensorType.Q3_K] = new PanelFormat<Q3_KReader, NibbleCodes, ByteScales<Unit16>>(TensorType.Q3_K);
-        s_formats[(int)TensorType.Q4_K] = new PanelFormat<Q4_KReader, NibbleCodes, BytePairs<Unit32>>(TensorType.Q4_K);
-        s_formats[(int)TensorType.Q5_K] = new PanelFormat<Q5_KReader, FiveBitCodes, BytePairs<Unit32>>(TensorType.Q5_K);
+        s_formats[(int)TensorType.Q4_K] = new PanelFormat<Q4_KReader, NibbleCodes, SixBitPairs>(TensorType.Q4_K);
+        s_formats[(int)TensorType.Q5_K] = new PanelFormat<Q5_KReader, FiveBitCodes, SixBitPairs>(TensorType.Q5_K);
         s_formats[(int)TensorType.Q6_K] = new PanelFormat<Q6_KReader, SixBitCodes, ByteScales<Unit16>>(TensorType.Q6_K);
         s_formats[(int)TensorType.IQ4_NL] = new PanelFormat<IQ4_NLReader, TableCodes<Iq4Table>, HalfScales>(TensorType.IQ4_NL);
         s_formats[(int)TensorType.IQ4_XS] = new PanelFormat<IQ4_XSReader, TableCodes<Iq4Table>, ByteScales<Unit32>>(TensorType.IQ4_XS);
@@ -61,10 +61,10 @@ internal abstract unsafe class PanelFormat
     /// <summary>How a type is packed; null for float types.</summary>
     public static PanelFormat? Of(TensorType type) => s_formats[(int)type];
 
-    /// <summary>Bytes of a whole group, a multiple of 64.</summary>
+    /// <summary>Bytes of a whole group, a multiple of 32.</summary>
     public abstract int GroupBytes { get; }
 
-    /// <summary>Bytes of 16 rows, a multiple of 64.</summary>
+    /// <summary>Bytes of 16 rows, a multiple of 32.</summary>
     public abstract long PanelBytes(int columns);
 
     /// <summary>Packs up to 16 rows; missing ones become anything finite.</summary>

@@ -138,7 +138,7 @@ internal sealed unsafe class PanelFormat<TReader, TCodes, TScales>(TensorType ty
     public override void MultiplyTile(in TileArguments a, int tileRows) => TileKernel<TileShape<TReader, TCodes, TScales>>.Run(in a, tileRows);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static int BytesOf(int blocks) => (blocks * TCodes.Bytes + TScales.Bytes(blocks * Block / TScales.Unit) + 63) & ~63;
+    private static int BytesOf(int blocks) => (blocks * TCodes.Bytes + TScales.Bytes(blocks * Block / TScales.Unit) + 31) & ~31;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Ahead(byte* address)
