@@ -2,7 +2,7 @@ using System.Runtime.Intrinsics;
 
 namespace GemmaServer.Compute;
 
-/// <summary>The CPU device: SIMD kernels over mapped weights, on worker threads of its own.</summary>
+/// <summary>The CPU device: SIMD kernels over packed weights, on worker threads of its own.</summary>
 public sealed unsafe class CpuDevice : IComputeDevice
 {
     /// <summary>Rows of logits held at once; the head of a bigger batch goes in portions.</summary>

@@ -70,7 +70,6 @@ public sealed unsafe class CpuWeights
                 throw new ArgumentException($"{source.Name} has {source.Columns} columns, {parts[0].Name} has {Columns}.", nameof(parts));
             }
             long rowBytes = WeightRows.CheckedRowBytes(source);
-            HasFloatPart |= !WeightRows.IsQuantised(source.Type);
             HasQuantisedPart |= WeightRows.IsQuantised(source.Type);
             _parts[i] = new Part(source, rowBytes, Rows);
             Rows = checked(Rows + (int)source.Rows);
@@ -82,9 +81,6 @@ public sealed unsafe class CpuWeights
 
     /// <summary>Input dimension.</summary>
     public int Columns { get; }
-
-    /// <summary>Whether some rows are F32, F16 or BF16.</summary>
-    internal bool HasFloatPart { get; }
 
     /// <summary>Whether some rows have integer codes.</summary>
     internal bool HasQuantisedPart { get; }

@@ -14,6 +14,9 @@ internal static unsafe class AssembledTiles
     /// <summary>Rows of a tile: with two panels their sums fill the registers.</summary>
     public const int MostRows = 6;
 
+    // In a kernel's place where the system allows no executable memory: it is asked once.
+    private const nint Refused = -1;
+
     private static readonly object s_gate = new();
     private static readonly nint[] s_kernels = new nint[4 * (MostRows + 1)];
 
@@ -32,10 +35,14 @@ internal static unsafe class AssembledTiles
             lock (s_gate)
             {
                 kernel = s_kernels[index];
-                if (kernel == 0) Volatile.Write(ref s_kernels[index], kernel = ExecutableMemory.Load(Assemble(tileRows, format.Unit, format.HasOffset)));
+                if (kernel == 0)
+                {
+                    kernel = ExecutableMemory.Load(Assemble(tileRows, format.Unit, format.HasOffset));
+                    Volatile.Write(ref s_kernels[index], kernel == 0 ? Refused : kernel);
+                }
             }
         }
-        return (delegate* unmanaged[SuppressGCTransition]<TileArguments*, void>)kernel;
+        return kernel == Refused ? null : (delegate* unmanaged[SuppressGCTransition]<TileArguments*, void>)kernel;
     }
 
     /// <summary>Register use: zmm0 … zmm7 weights, inputs and constants; 8 … 19 sums; 20 … 31 integer sums of a unit.</summary>

@@ -9,7 +9,7 @@ internal static unsafe partial class ExecutableMemory
     private const int Read = 1, Write = 2, Execute = 4, Private = 2, Anonymous = 0x20;      // Linux, sys/mman.h
 
     /// <summary>Loads a position-independent routine.</summary>
-    /// <returns>Its first instruction; −1 never, 0 where the system refuses executable memory.</returns>
+    /// <returns>Its first instruction; 0 where the system refuses executable memory.</returns>
     public static nint Load(Assembler assembler)
     {
         using MemoryStream code = new();
