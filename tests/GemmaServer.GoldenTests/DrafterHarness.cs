@@ -81,14 +81,20 @@ internal sealed class DrafterHarness : IDisposable
                 },
                 tokens);
         }
-        _model.Forward(_batch, _result, null, _draft.Hidden);
-        hidden?.CopyTo(((CpuTensor)_draft.Hidden).RowSpan(0));
+        _model.Forward(_batch, null, _draft.Hidden);
+        _device.Collect(_result);
+        if (hidden is not null) _draft.Hidden.Write(hidden);
 
         List<(int Slot, int Position, float[] Logits)> seen = [];
         List<float[][]> after = [];
         int wanting = rows.Count(r => r.Wanted > 0);
         _draft.Draft(_batch, _result, (slot, position, logits) => seen.Add((slot, position, logits.ToArray())),
-            () => after.Add([.. Enumerable.Range(0, wanting).Select(i => ((CpuTensor)_draft.Hidden).RowSpan(i).ToArray())]));
+            () =>
+            {
+                float[] all = new float[wanting * _draft.Hidden.Columns];
+                _draft.Hidden.Read(all);
+                after.Add([.. all.Chunk(_draft.Hidden.Columns)]);
+            });
 
         Outcome[] outcomes = new Outcome[rows.Length];
         int place = 0;
@@ -121,7 +127,11 @@ internal sealed class DrafterHarness : IDisposable
         return GC.GetAllocatedBytesForCurrentThread() - before;
     }
 
-    public void Forward() => _model.Forward(_batch, _result, null, _draft.Hidden);
+    public void Forward()
+    {
+        _model.Forward(_batch, null, _draft.Hidden);
+        _device.Collect(_result);
+    }
 
     public void Dispose()
     {

@@ -242,11 +242,14 @@ public sealed unsafe class CpuDevice : IComputeDevice
         _experts.Run(_step.RowCount, Tensor(x), Weights(gate), up is null ? null : Weights(up), Weights(down), expertWidth, Tensor(y));
 
     /// <inheritdoc/>
-    public void Sample(DeviceTensor x, DeviceVector norm, DeviceMatrix head, float softcap, StepResult result, LogitsTap? tap, DeviceTensor? hidden = null)
+    public void Sample(DeviceTensor x, DeviceVector norm, DeviceMatrix head, float softcap, LogitsTap? tap, DeviceTensor? hidden = null)
     {
-        _head.Run(_step, Tensor(x), Values(norm), _epsilon, Weights(head), softcap, _slots, _lastSampled, result, tap, hidden is null ? null : Tensor(hidden));
+        _head.Run(_step, Tensor(x), Values(norm), _epsilon, Weights(head), softcap, _slots, _lastSampled, tap, hidden is null ? null : Tensor(hidden));
         _workers.EndStep();
     }
+
+    /// <inheritdoc/>
+    public void Collect(StepResult result) => _head.Deliver(_step, result);
 
     /// <inheritdoc/>
     public bool Draft(DeviceTensor x, DeviceMatrix head, DeviceCentroids? centroids, int depth, ReadOnlySpan<int> sequences, StepResult result, LogitsTap? tap)

@@ -17,6 +17,10 @@ internal sealed unsafe class CpuTensor(int rows, int columns) : DeviceTensor(row
     /// <summary>The first rows as input of a product.</summary>
     public InputRows Input(int count) => new(All, count, Columns);
 
+    public override void Read(Span<float> values) => All[..values.Length].CopyTo(values);
+
+    public override void Write(ReadOnlySpan<float> values) => values.CopyTo(All);
+
     public override void Dispose() => _memory.Dispose();
 }
 

@@ -9,6 +9,14 @@ public abstract class DeviceTensor(int rows, int columns) : IDisposable
     /// <summary>Elements of a row.</summary>
     public int Columns { get; } = columns;
 
+    /// <summary>Copies the first rows out, after everything queued. For tests.</summary>
+    /// <param name="values"><c>[rows, columns]</c>.</param>
+    public abstract void Read(Span<float> values);
+
+    /// <summary>Copies rows in, from the first on. For tests.</summary>
+    /// <param name="values"><c>[rows, columns]</c>.</param>
+    public abstract void Write(ReadOnlySpan<float> values);
+
     /// <inheritdoc/>
     public abstract void Dispose();
 }

@@ -114,11 +114,17 @@ public interface IComputeDevice : IDisposable
     void Experts(DeviceTensor x, DeviceMatrix gate, DeviceMatrix? up, DeviceMatrix down, int expertWidth, DeviceTensor y);
 
     /// <summary>
-    /// For the rows whose next token is wanted: logits = softcap(head·RMS(x; norm)), then prompt logprobs and sampling into
-    /// <paramref name="result"/>. <paramref name="softcap"/> 0 is none. Row k of <paramref name="hidden"/>, where given, becomes
+    /// For the rows whose next token is wanted: logits = softcap(head·RMS(x; norm)), then prompt logprobs and sampling, for
+    /// <see cref="Collect"/>. <paramref name="softcap"/> 0 is none. Row k of <paramref name="hidden"/>, where given, becomes
     /// RMS(x; norm) of the row that the last token of the k-th slice with DraftsWanted &gt; 0 was sampled from.
     /// </summary>
-    void Sample(DeviceTensor x, DeviceVector norm, DeviceMatrix head, float softcap, StepResult result, LogitsTap? tap, DeviceTensor? hidden = null);
+    void Sample(DeviceTensor x, DeviceVector norm, DeviceMatrix head, float softcap, LogitsTap? tap, DeviceTensor? hidden = null);
+
+    /// <summary>
+    /// Waits for the oldest step whose <see cref="Sample"/> was called and that was not collected, and puts what it sampled into
+    /// <paramref name="result"/>. An asynchronous device may have begun one more step by then.
+    /// </summary>
+    void Collect(StepResult result);
 
     /// <summary>
     /// Guesses one token for each row, spec §4.3: logits = head·x, with <paramref name="centroids"/> only for the tokens of the
@@ -131,8 +137,8 @@ public interface IComputeDevice : IDisposable
     /// <param name="centroids">Null for a dense head.</param>
     /// <param name="depth">Guesses that each row has already: the guess is for <paramref name="depth"/> + 1 positions behind the row's own.</param>
     /// <param name="sequences">By row, the sequence's place in <paramref name="result"/>.</param>
-    /// <param name="result">Receives the guesses.</param>
+    /// <param name="result">What the target's step sampled, collected; receives the guesses.</param>
     /// <param name="tap">Sees the logits, under the position of the token before the guess.</param>
-    /// <returns>False when no row gets more; a device that cannot know yet says true.</returns>
+    /// <returns>False when no row gets more.</returns>
     bool Draft(DeviceTensor x, DeviceMatrix head, DeviceCentroids? centroids, int depth, ReadOnlySpan<int> sequences, StepResult result, LogitsTap? tap);
 }

@@ -49,16 +49,15 @@ public sealed class Gemma4Model : IDisposable
 
     /// <summary>One step: all rows through all layers, then logits and tokens for the rows that want them.</summary>
     /// <param name="batch">The rows.</param>
-    /// <param name="result">Receives the tokens.</param>
     /// <param name="tap">Sees the logits.</param>
     /// <param name="hidden">Receives the rows that a drafter starts from; see <see cref="IComputeDevice.Sample"/>.</param>
-    public void Forward(StepBatch batch, StepResult result, LogitsTap? tap, DeviceTensor? hidden = null)
+    public void Forward(StepBatch batch, LogitsTap? tap, DeviceTensor? hidden = null)
     {
         _device.BeginStep(batch);
         Embed();
         _device.RmsNorm(_x, _weights.Layers[0].InputNorm, _normed);
         for (int layer = 0; layer < _config.LayerCount; layer++) Layer(layer);
-        _device.Sample(_x, _weights.OutputNorm, _weights.Head, _config.LogitSoftcap, result, tap, hidden);
+        _device.Sample(_x, _weights.OutputNorm, _weights.Head, _config.LogitSoftcap, tap, hidden);
     }
 
     /// <inheritdoc/>

@@ -12,7 +12,7 @@ public sealed class ModelRunner : IModelRunner
     private readonly DrafterWeights? _drafterWeights;
     private readonly DrafterModel? _drafter;
     private readonly StepResult _result;
-    private long _launched;
+    private long _launched, _collected;
 
     /// <summary>Loads the weights onto the device. The runner owns the device; the checkpoints' mappings must outlive it.</summary>
     /// <param name="device">Where it runs.</param>
@@ -69,7 +69,8 @@ public sealed class ModelRunner : IModelRunner
     public int MaxDrafts { get; }
 
     /// <inheritdoc/>
-    public bool IsAsynchronous => _device.IsAsynchronous;
+    /// <remarks>A drafter starts from what was sampled, so that a step with one ends on the host.</remarks>
+    public bool IsAsynchronous => _device.IsAsynchronous && _drafter is null;
 
     /// <summary>Sees every row of logits that is computed; for reference tests.</summary>
     internal LogitsTap? LogitsTap { get; set; }
@@ -84,15 +85,23 @@ public sealed class ModelRunner : IModelRunner
     /// <inheritdoc/>
     public StepTicket Launch(StepBatch batch)
     {
-        _model.Forward(batch, _result, LogitsTap, _drafter?.Hidden);
-        _drafter?.Draft(batch, _result);
+        _model.Forward(batch, LogitsTap, _drafter?.Hidden);
+        if (_drafter is not null)
+        {
+            _device.Collect(_result);
+            _drafter.Draft(batch, _result);
+        }
         return new StepTicket(++_launched);
     }
 
     /// <inheritdoc/>
-    public StepResult Collect(StepTicket ticket) => ticket.Number == _launched
-        ? _result
-        : throw new InvalidOperationException($"Step {ticket.Number} was collected out of order; the last one is {_launched}.");
+    public StepResult Collect(StepTicket ticket)
+    {
+        if (ticket.Number != ++_collected)
+            throw new InvalidOperationException($"Step {ticket.Number} was collected out of order; the next one is {_collected}.");
+        if (_drafter is null) _device.Collect(_result);
+        return _result;
+    }
 
     /// <inheritdoc/>
     public void Dispose()

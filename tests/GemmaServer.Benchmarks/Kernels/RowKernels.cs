@@ -52,7 +52,8 @@ internal sealed class RowKernels(KernelTimer timer, int threads)
                 {
                     step.BeginDecode(rows, 16, new BlockTable(1), sample: true);
                     result.Begin();
-                    step.Device.Sample(x, norm, head, 30f, result, tap: null);
+                    step.Device.Sample(x, norm, head, 30f, tap: null);
+                    step.Device.Collect(result);
                 });
                 for (int slot = 0; slot < rows; slot++) step.Device.CloseSlot(slot);
                 yield return new($"sampler, {name}", $"{Vocabulary} tokens, head of {HeadColumns} columns", rows, seconds, 0, 0, IsInteger: false);

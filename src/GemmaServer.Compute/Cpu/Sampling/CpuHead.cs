@@ -24,7 +24,7 @@ internal sealed unsafe class CpuHead(WorkerPool workers, CpuMatMul matMul) : IDi
 
     public void Run(
         CpuStep step, CpuTensor x, float[] norm, float epsilon, CpuWeights head, float softcap,
-        SlotState[] slots, int[] lastSampled, StepResult result, LogitsTap? tap, CpuTensor? lastHidden)
+        SlotState[] slots, int[] lastSampled, LogitsTap? tap, CpuTensor? lastHidden)
     {
         _hidden ??= new CpuTensor(_portion, x.Columns);
         Select(step);
@@ -41,7 +41,8 @@ internal sealed unsafe class CpuHead(WorkerPool workers, CpuMatMul matMul) : IDi
             SampleJob sample = new(_rows, start, _runs, _logits, _maxima, softcap, slots, _samplers, _hidden, lastHidden);
             workers.Run(ref sample, runs);
         }
-        Deliver(step, lastSampled, result);
+        for (int i = 0; i < _count; i++)
+            if (_rows[i].Sample && _rows[i].Token >= 0) lastSampled[_rows[i].Slot] = _rows[i].Token;
     }
 
     public void Dispose()
@@ -113,7 +114,8 @@ internal sealed unsafe class CpuHead(WorkerPool workers, CpuMatMul matMul) : IDi
         workers.Run(ref job, count * shares);
     }
 
-    private void Deliver(CpuStep step, int[] lastSampled, StepResult result)
+    /// <summary>What the step's rows came to, sequence by sequence.</summary>
+    public void Deliver(CpuStep step, StepResult result)
     {
         result.Begin();
         int at = 0;
@@ -125,7 +127,6 @@ internal sealed unsafe class CpuHead(WorkerPool workers, CpuMatMul matMul) : IDi
                 ref OutputRow row = ref _rows[at];
                 if (row.Prompt is not null) prompt!.Add(row.Prompt);
                 if (!row.Sample || row.Token < 0) continue;
-                lastSampled[row.Slot] = row.Token;
                 result.AddToken(row.Token, row.Logprob, row.Top);
             }
             result.EndSequence(prompt);

@@ -1,0 +1,27 @@
+using GemmaServer.Compute;
+
+namespace GemmaServer.Tests;
+
+/// <summary>A test that every device of the contract passes that can run here; skipped, saying so, where none but the CPU's can.</summary>
+public sealed class DeviceTheoryAttribute : TheoryAttribute
+{
+    public DeviceTheoryAttribute() => Skip = TestDevices.Names.Count > 0 ? null : OpenClDriver.Missing;
+}
+
+/// <summary>The devices beside the CPU's that can run here, by the names that --device takes.</summary>
+public static class TestDevices
+{
+    /// <summary>For <c>[MemberData]</c>.</summary>
+    public static TheoryData<string> All => [.. Names];
+
+    internal static IReadOnlyList<string> Names { get; } = Find();
+
+    /// <summary>Opens one of <see cref="Names"/>.</summary>
+    internal static IComputeDevice Open(string name, ActivationType activations = ActivationType.F32, bool batchInvariant = false) => name switch
+    {
+        "opencl" => new GpuDevice(new OpenClContext(0), new GpuOptions(activations, batchInvariant)),
+        _ => throw new ArgumentException($"No device is called {name}."),
+    };
+
+    private static List<string> Find() => OpenClDriver.Missing is null ? ["opencl"] : [];
+}
