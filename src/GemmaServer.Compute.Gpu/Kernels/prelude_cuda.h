@@ -3,9 +3,11 @@
 #define KERNEL(group) extern "C" __global__ void __launch_bounds__(group)
 #define GLOBAL
 #define SHARED __shared__
+#define SHARED_POINTER
 #define TABLE __constant__ const
 #define INLINE static __device__ __forceinline__
 #define RESTRICT __restrict__
+#define UNROLL _Pragma("unroll")
 #define BARRIER __syncthreads()
 #define LANE ((int)threadIdx.x)
 #define LANES ((int)blockDim.x)

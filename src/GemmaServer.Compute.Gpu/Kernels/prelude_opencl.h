@@ -3,9 +3,11 @@
 #define KERNEL(group) __kernel __attribute__((reqd_work_group_size(group, 1, 1))) void
 #define GLOBAL __global
 #define SHARED __local
+#define SHARED_POINTER __local
 #define TABLE __constant
 #define INLINE static inline
 #define RESTRICT restrict
+#define UNROLL
 #define BARRIER barrier(CLK_LOCAL_MEM_FENCE)
 #define LANE ((int)get_local_id(0))
 #define LANES ((int)get_local_size(0))
