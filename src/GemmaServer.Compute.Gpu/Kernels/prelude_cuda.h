@@ -3,6 +3,7 @@
 #define KERNEL(group) extern "C" __global__ void __launch_bounds__(group)
 #define GLOBAL
 #define SHARED __shared__
+#define SHARED_POINTER
 #define TABLE __constant__ const
 #define INLINE static __device__ __forceinline__
 #define RESTRICT __restrict__

@@ -3,6 +3,7 @@
 #define KERNEL(group) __kernel __attribute__((reqd_work_group_size(group, 1, 1))) void
 #define GLOBAL __global
 #define SHARED __local
+#define SHARED_POINTER __local
 #define TABLE __constant
 #define INLINE static inline
 #define RESTRICT restrict
