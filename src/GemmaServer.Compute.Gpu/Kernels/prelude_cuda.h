@@ -83,6 +83,12 @@ INLINE float group_max(float value, float* scratch)
     return best;
 }
 
+// The sum over 32 lanes (32i .. 32i + 31), in all of them; scratch is the other dialect's.
+INLINE float warp_total(float value, float* scratch)
+{
+    return warp_sum(value);
+}
+
 // sum + the dot product of four signed bytes with four others.
 INLINE int dot4(int a, int b, int sum)
 {

@@ -49,6 +49,19 @@ INLINE float group_max(float value, SHARED float* scratch)
     return scratch[0];
 }
 
+// The sum over 32 lanes (32i .. 32i + 31), in all of them, in the order of the other dialect's shuffles. scratch: one for each lane.
+INLINE float warp_total(float value, SHARED float* scratch)
+{
+    BARRIER;
+    scratch[LANE] = value;
+    for (int half_of = 16; half_of > 0; half_of /= 2) {
+        BARRIER;
+        if (LANE % 32 < half_of) scratch[LANE] += scratch[LANE + half_of];
+    }
+    BARRIER;
+    return scratch[LANE / 32 * 32];
+}
+
 // sum + the dot product of four signed bytes with four others.
 INLINE int dot4(int a, int b, int sum)
 {
