@@ -202,7 +202,7 @@ public class DrafterTests(ITestOutputHelper output)
         using RandomDrafter random = new(13);
         using Checkpoint target = Checkpoint.Open(random.Target.Path), drafter = Checkpoint.Open(random.Path, CheckpointKind.Drafter);
         RunnerOptions options = new(KvCacheType.F32, 16, 8 << 20, 256, 4, 64);
-        RunnerPlan bare = RunnerPlan.Make(target.Config, 0, options, 1L << 30), plan = RunnerPlan.Make(target.Config, 0, options, 1L << 30, drafter);
+        RunnerPlan bare = RunnerPlan.Make(target.Config, 0, options, DeviceBudget.Cpu(1L << 30)), plan = RunnerPlan.Make(target.Config, 0, options, DeviceBudget.Cpu(1L << 30), drafter);
         long weights = drafter.StoredTensors.Sum(t => t.Bytes);
         Assert.Equal(bare.WeightBytes + weights, plan.WeightBytes);
         Assert.True(plan.ActivationBytes > bare.ActivationBytes);

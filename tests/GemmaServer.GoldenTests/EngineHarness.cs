@@ -15,7 +15,7 @@ internal sealed class EngineHarness : IDisposable
     {
         Checkpoint checkpoint = _checkpoint = Checkpoint.Open(path);
         RunnerPlan plan = RunnerPlan.Make(
-            checkpoint.Config, 0, new RunnerOptions(kv, BlockSize: 16, kvMemory, MaxModelLength: 512, MaxSequences: 16, maxBatchTokens), 4L << 30);
+            checkpoint.Config, 0, new RunnerOptions(kv, BlockSize: 16, kvMemory, MaxModelLength: 512, MaxSequences: 16, maxBatchTokens), DeviceBudget.Cpu(4L << 30));
         _runner = new ModelRunner(new CpuDevice(threads, activations, checkpoint.Config.RmsEpsilon), checkpoint, plan);
         _recorder = new RecordingRunner(_runner);
         Engine = new InferenceEngine(_recorder, new EngineOptions { MaxModelLength = plan.MaxModelLength, MaxBatchTokens = maxBatchTokens, MaxSequences = 16 });

@@ -33,7 +33,7 @@ internal sealed class ServingHarness : IDisposable
         int one = shape.PagesForSequence(maxLength, maxBatchTokens);
         long memory = shape.PageBytes * (sparePages is int spare ? one + spare : (long)maxSequences * one);
         RunnerPlan plan = RunnerPlan.Make(
-            checkpoint.Config, 0, new RunnerOptions(KvCacheType.F16, BlockSize: 16, memory, maxLength, MaxSequences: maxSequences, maxBatchTokens), 4L << 30);
+            checkpoint.Config, 0, new RunnerOptions(KvCacheType.F16, BlockSize: 16, memory, maxLength, MaxSequences: maxSequences, maxBatchTokens), DeviceBudget.Cpu(4L << 30));
         _drafter = drafter is null ? null : Checkpoint.Open(drafter, CheckpointKind.Drafter);
         _runner = new ModelRunner(new CpuDevice(threads, ActivationType.Int8, checkpoint.Config.RmsEpsilon), checkpoint, plan, _drafter, maxDrafts: 4);
         Engine = new InferenceEngine(wrap?.Invoke(_runner) ?? _runner, new EngineOptions
