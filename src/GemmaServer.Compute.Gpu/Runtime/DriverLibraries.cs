@@ -29,6 +29,19 @@ internal static class DriverLibraries
     /// <summary>Whether a library can be loaded; from then on imports under its key go to it.</summary>
     public static bool TryLoad(string key) => Load(key) != 0;
 
+    /// <summary>The loaded library; 0 where there is none.</summary>
+    public static nint Handle(string key) => Load(key);
+
+    /// <summary>Takes one file for a key whose library was not found: a stand-in driver, for tests.</summary>
+    public static void Use(string key, string path)
+    {
+        lock (s_lock)
+        {
+            if (Load(key) != 0) throw new InvalidOperationException($"{key} is loaded already.");
+            s_loaded[key] = NativeLibrary.Load(path);
+        }
+    }
+
     /// <summary>The files that were looked for, for messages.</summary>
     public static string Names(string key) => string.Join(", ", s_names[key].Where(static n => n.Contains(".so", StringComparison.Ordinal)));
 
