@@ -32,12 +32,13 @@ internal static class DriverLibraries
     /// <summary>The loaded library; 0 where there is none.</summary>
     public static nint Handle(string key) => Load(key);
 
-    /// <summary>Takes one file for a key whose library was not found: a stand-in driver, for tests.</summary>
+    /// <summary>Takes this file for a key: a stand-in driver, for tests. Before the first call into the library.</summary>
     public static void Use(string key, string path)
     {
         lock (s_lock)
         {
-            if (Load(key) != 0) throw new InvalidOperationException($"{key} is loaded already.");
+            // Whatever is found, the resolver stands.
+            Load(key);
             s_loaded[key] = NativeLibrary.Load(path);
         }
     }
