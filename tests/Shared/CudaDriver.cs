@@ -55,6 +55,7 @@ internal static class CudaDriver
             string folder = Build(Path.Combine(AppContext.BaseDirectory, "cuda-on-cpu"));
             DriverLibraries.Use(DriverLibraries.Cuda, Path.Combine(folder, "libcuda.so.1"));
             DriverLibraries.Use(DriverLibraries.Nvrtc, Path.Combine(folder, "libnvrtc.so.12"));
+            if (RealNvrtc.Missing is null) CudaModules.Compiling = RealNvrtc.Check;
             return (null, folder);
         }
         catch (System.ComponentModel.Win32Exception)

@@ -11,6 +11,9 @@ internal sealed unsafe class CudaModules(CudaContext gpu, KernelCache cache) : I
     private readonly Dictionary<(string Text, string Name), CudaKernel> _kernels = [];
     private NvrtcCompiler? _compiler;
 
+    /// <summary>Sees every program before it is compiled, file and text: tests on a stand-in driver show it to the real compiler.</summary>
+    internal static Action<string, string>? Compiling { get; set; }
+
     public CudaKernel Kernel(KernelSource source, string name)
     {
         string text = source.Text(GpuApi.Cuda);
@@ -32,6 +35,7 @@ internal sealed unsafe class CudaModules(CudaContext gpu, KernelCache cache) : I
 
     private nint Module(string file, string text)
     {
+        Compiling?.Invoke(file, text);
         _compiler ??= NvrtcCompiler.Installed();
         string[] options = NvrtcCompiler.Options(_compiler.Target(gpu.Info.Architecture));
         string key = KernelCache.Key("cuda", text, string.Join(' ', options), _compiler.Version, gpu.Info.Driver, gpu.Info.Name);

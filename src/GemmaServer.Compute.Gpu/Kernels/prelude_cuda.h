@@ -1,4 +1,6 @@
 // The common dialect as CUDA C; its twin for OpenCL is prelude_opencl.h. docs/kernels.md lists the words.
+// A program uses some of these words.
+#pragma nv_diag_suppress 177
 #define IS_CUDA 1
 #define KERNEL(group) extern "C" __global__ void __launch_bounds__(group)
 #define GLOBAL
