@@ -66,7 +66,7 @@ internal static class CudaDriver
 
     private static string Build(string sources)
     {
-        string[] files = [.. Directory.GetFiles(sources).Order(StringComparer.Ordinal)];
+        string[] files = [.. Directory.GetFiles(sources).Where(static f => !f.EndsWith(".md", StringComparison.Ordinal)).Order(StringComparer.Ordinal)];
         string key = KernelCache.Key([.. files.Select(File.ReadAllText)])[..16];
         string folder = Path.Combine(Path.GetTempPath(), $"gemmaserver-cuda-on-cpu-{Environment.UserName}-{key}");
         if (Directory.Exists(folder)) return folder;
