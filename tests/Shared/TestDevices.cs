@@ -5,7 +5,7 @@ namespace GemmaServer.Tests;
 /// <summary>A test that every device of the contract passes that can run here; skipped, saying so, where none but the CPU's can.</summary>
 public sealed class DeviceTheoryAttribute : TheoryAttribute
 {
-    public DeviceTheoryAttribute() => Skip = TestDevices.Names.Count > 0 ? null : OpenClDriver.Missing;
+    public DeviceTheoryAttribute() => Skip = TestDevices.Names.Count > 0 ? null : $"{OpenClDriver.Missing} {CudaDriver.Missing}";
 }
 
 /// <summary>The devices beside the CPU's that can run here, by the names that --device takes.</summary>
@@ -20,8 +20,15 @@ public static class TestDevices
     internal static IComputeDevice Open(string name, ActivationType activations = ActivationType.F32, bool batchInvariant = false) => name switch
     {
         "opencl" => new GpuDevice(new OpenClContext(0), new GpuOptions(activations, batchInvariant)),
+        "cuda" => new GpuDevice(CudaDriver.Open(), new GpuOptions(activations, batchInvariant)),
         _ => throw new ArgumentException($"No device is called {name}."),
     };
 
-    private static List<string> Find() => OpenClDriver.Missing is null ? ["opencl"] : [];
+    private static List<string> Find()
+    {
+        List<string> names = [];
+        if (OpenClDriver.Missing is null) names.Add("opencl");
+        if (CudaDriver.Missing is null) names.Add("cuda");
+        return names;
+    }
 }
