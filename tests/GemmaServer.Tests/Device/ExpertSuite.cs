@@ -138,6 +138,26 @@ public sealed class ExpertSuite
 
     [DeviceTheory]
     [MemberData(nameof(TestDevices.All), MemberType = typeof(TestDevices))]
+    public void Decode_steps_are_as_long_as_their_rows(string device)
+    {
+        // A device may launch for more rows than a decode step has.
+        foreach (ActivationType activations in Enum.GetValues<ActivationType>())
+        {
+            using DevicePair pair = new(device, activations);
+            using Layer layer = new(pair, s_small, TensorType.Q4_0, TensorType.Q8_0, split: false);
+            Layer.Reserve(pair);
+            foreach (int rows in (int[])[43, 3, 17, 1, 2])
+            {
+                (float[] x, float[] normed) = Inputs(s_small, rows);
+                float[][] results = pair.Both(d => layer.Run(d, rows, x, normed, isDecode: true));
+                DevicePair.AssertClose(results[0], results[1], activations == ActivationType.Int8 ? 0.02f : 1e-5f);
+                Assert.Equal(results[0][(rows * s_small.Hidden)..], results[1][(rows * s_small.Hidden)..]);
+            }
+        }
+    }
+
+    [DeviceTheory]
+    [MemberData(nameof(TestDevices.All), MemberType = typeof(TestDevices))]
     public void One_expert_has_all_rows(string device)
     {
         const int Rows = 70;
@@ -210,7 +230,7 @@ public sealed class ExpertSuite
     /// <summary>The weights of one mixture on both devices.</summary>
     private sealed class Layer : IDisposable
     {
-        private const int MaxRows = 72;
+        private const int MaxRows = 72, MaxSequences = 48;
 
         private readonly DevicePair _pair;
         private readonly Shape _shape;
@@ -235,18 +255,19 @@ public sealed class ExpertSuite
         }
 
         /// <summary>As a model does: once, when its weights are there.</summary>
-        public static void Reserve(DevicePair pair) => pair.Both(d => d.Reserve(MaxRows, 2, 64));
+        public static void Reserve(DevicePair pair) => pair.Both(d => d.Reserve(MaxRows, MaxSequences, 64));
 
         /// <summary>All rows of the output, also those behind the step: they keep what they held.</summary>
-        public float[] Run(IComputeDevice d, int rows, float[] x, float[] normed)
+        public float[] Run(IComputeDevice d, int rows, float[] x, float[] normed, bool isDecode = false)
         {
             Loaded w = d == _pair.Exact ? _exact : _tested;
             using DeviceTensor gx = d.CreateTensor(MaxRows, _shape.Hidden), gn = d.CreateTensor(MaxRows, _shape.Hidden), gy = d.CreateTensor(MaxRows, _shape.Hidden);
             gx.Write(x);
             gn.Write(normed);
             gy.Write(DevicePair.Random(MaxRows * _shape.Hidden, 300, 0.1f));
-            StepBatch batch = new(MaxRows, 2);
-            batch.Add(new SequenceSlice { Blocks = new BlockTable(0), PromptLogprobs = -1, NextPromptToken = -1 }, new int[rows]);
+            StepBatch batch = new(MaxRows, MaxSequences);
+            for (int s = 0; s < (isDecode ? rows : 1); s++)
+                batch.Add(new SequenceSlice { Slot = s, Blocks = new BlockTable(0), PromptLogprobs = -1, NextPromptToken = -1 }, new int[isDecode ? 1 : rows]);
             d.BeginStep(batch);
             d.Route(gx, w.RouterScale, w.Router, w.ExpertScale, _shape.Used);
             d.Experts(gn, w.Gate, w.Up, w.Down, _shape.Width, gy);
