@@ -1,4 +1,3 @@
-using Microsoft.Extensions.Configuration;
 using System.Text;
 using System.Text.Json.Nodes;
 using GemmaServer.Tests;
