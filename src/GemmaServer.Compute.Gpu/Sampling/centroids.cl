@@ -14,7 +14,7 @@ KERNEL(GROUP) bar_clusters(
     Cut cut;
     cut.key = LEAST_KEY;
     cut.index = NOBODY;
-    cut = nth_best(scores + (size_t)GROUP_X * clusters, clusters, list, listed, cut, false, 0.0f, 0.0f, (ulong)used, used < clusters ? 4 : 0, &selection);
+    cut = nth_best(scores + (size_t)GROUP_X * clusters, clusters, list, listed, cut, false, 0.0f, 0.0f, (ulong)used, used < clusters, &selection);
     if (is && LANE == 0) {
         cuts[2 * GROUP_X] = cut.key;
         cuts[2 * GROUP_X + 1] = cut.index;
