@@ -17,7 +17,44 @@ public sealed class CudaProductTests
     {
         TestWeight w = new(type, Outputs, TestWeight.ColumnsFor(type), 5);
         using Bench bench = new(ActivationType.BF16, w);
-        foreach (int rows in (int[])[9, 16, 17, 65, 130]) bench.CheckRounded(rows);
+        foreach (int rows in (int[])[9, 16, 17, 65, 130]) bench.Check(rows, isRounded: true);
+    }
+
+    [CudaTheory]
+    [MemberData(nameof(AllTypes))]
+    public void Exact_products_of_every_type(TensorType type)
+    {
+        TestWeight w = new(type, Outputs, TestWeight.ColumnsFor(type), 5);
+        using Bench bench = new(ActivationType.F32, w);
+        foreach (int rows in (int[])[1, 2, 3, 8]) bench.Check(rows, isRounded: false);
+    }
+
+    // Tiles of 1,024 columns, and warps that share rows.
+    [CudaTheory]
+    [InlineData(TensorType.BF16, 100)]
+    [InlineData(TensorType.BF16, 101)]
+    [InlineData(TensorType.F16, 5156)]
+    [InlineData(TensorType.Q8_0, 4128)]
+    [InlineData(TensorType.Q8_0, 1056)]
+    [InlineData(TensorType.Q4_K, 3328)]
+    [InlineData(TensorType.Q5_0, 2080)]
+    public void Exact_products_of_long_rows(TensorType type, int columns)
+    {
+        TestWeight w = new(type, 37, columns, 5);
+        using Bench bench = new(ActivationType.F32, w);
+        foreach (int rows in (int[])[1, 2, 5]) bench.Check(rows, isRounded: false);
+    }
+
+    [CudaTheory]
+    [InlineData(TensorType.BF16, 8)]
+    [InlineData(TensorType.Q8_0, 4)]
+    [InlineData(TensorType.Q4_K, 2)]
+    public void A_few_rows_stay_exact(TensorType type, int most)
+    {
+        TestWeight w = new(type, Outputs, 512, 5);
+        using Bench bench = new(ActivationType.BF16, w);
+        bench.Check(most, isRounded: false);
+        bench.Check(most + 1, isRounded: true);
     }
 
     [CudaTheory]
@@ -30,7 +67,7 @@ public sealed class CudaProductTests
     {
         TestWeight w = new(type, Outputs, columns, 5);
         using Bench bench = new(ActivationType.BF16, w);
-        foreach (int rows in (int[])[12, 70]) bench.CheckRounded(rows);
+        foreach (int rows in (int[])[12, 70]) bench.Check(rows, isRounded: true);
     }
 
     [CudaFact]
@@ -39,7 +76,7 @@ public sealed class CudaProductTests
         // On as many multiprocessors as a machine has here: a tile for each.
         TestWeight w = new(TensorType.BF16, 2048 + 300, 96, 5);
         using Bench bench = new(ActivationType.BF16, w);
-        bench.CheckRounded(130);
+        bench.Check(130, isRounded: true);
     }
 
     [CudaTheory]
@@ -51,15 +88,17 @@ public sealed class CudaProductTests
         const int Half = 37, Columns = 512;
         TestWeight gate = new(gateType, Half, Columns, 1), up = new(upType, Half, Columns, 2);
         using Bench bench = new(ActivationType.BF16, gate, up);
-        foreach (int rows in (int[])[9, 20, 40, 66])
+        foreach (int rows in (int[])[1, 2, 9, 20, 40, 66])
         {
-            float[] x = GpuBench.Random(rows * Columns, rows, 0.1f), rounded = Rounded(x);
+            float[] x = GpuBench.Random(rows * Columns, rows, 0.1f), rounded = rows <= 2 ? x : Rounded(x);
             float[] y = bench.Product(bench.MatMul.MultiplyGated, x, rows, Half);
             for (int r = 0; r < rows; r++)
             {
                 for (int n = 0; n < Half; n++)
                 {
-                    double g = Dot(rounded.AsSpan(r * Columns, Columns), Rounded(gate.Row(n)), out _), u = Dot(rounded.AsSpan(r * Columns, Columns), Rounded(up.Row(n)), out double size);
+                    float[] gateRow = [.. gate.Row(n)], upRow = [.. up.Row(n)];
+                    double g = Dot(rounded.AsSpan(r * Columns, Columns), rows <= 2 ? gateRow : Rounded(gateRow), out _);
+                    double u = Dot(rounded.AsSpan(r * Columns, Columns), rows <= 2 ? upRow : Rounded(upRow), out double size);
                     double expected = 0.5 * g * (1 + Math.Tanh(Math.Sqrt(2 / Math.PI) * (g + 0.044715 * g * g * g))) * u;
                     Assert.True(Math.Abs(y[r * Half + n] - expected) <= 1e-5 * (1 + Math.Abs(g)) * size, $"{rows} rows, y[{r}, {n}]: {y[r * Half + n]} instead of {expected}");
                 }
@@ -138,15 +177,15 @@ public sealed class CudaProductTests
             return y[..(rows * columns)];
         }
 
-        /// <summary>x and the weights are rounded to bf16, and nothing else is.</summary>
-        public void CheckRounded(int rows)
+        /// <summary>x and the weights are rounded to bf16, or nothing is.</summary>
+        public void Check(int rows, bool isRounded)
         {
             TestWeight w = _parts[0];
-            float[] x = TestWeight.RandomRows(rows, w.Columns, rows), rounded = Rounded(x);
+            float[] x = TestWeight.RandomRows(rows, w.Columns, rows), rounded = isRounded ? Rounded(x) : x;
             float[] y = Product(MatMul.Multiply, x, rows, w.Rows);
             for (int n = 0; n < w.Rows; n++)
             {
-                float[] row = Rounded(w.Row(n));
+                float[] row = isRounded ? Rounded(w.Row(n)) : [.. w.Row(n)];
                 for (int r = 0; r < rows; r++)
                 {
                     double expected = Dot(rounded.AsSpan(r * w.Columns, w.Columns), row, out double size);
