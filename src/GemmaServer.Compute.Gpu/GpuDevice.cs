@@ -1,7 +1,7 @@
 namespace GemmaServer.Compute;
 
 /// <summary>What is chosen for a GPU device.</summary>
-/// <param name="Activations">F32: exact; Int8: activations are bytes where weights are quantised.</param>
+/// <param name="Activations">F32: exact; Int8: activations are bytes where weights are quantised; BF16: tensor cores for many rows.</param>
 /// <param name="BatchInvariant">A row's result is the same, bit for bit, whatever is computed beside it: one kernel for all batch sizes.</param>
 /// <param name="Epsilon">Of every RMS norm; 1e-6 in Gemma 4.</param>
 public sealed record GpuOptions(ActivationType Activations = ActivationType.F32, bool BatchInvariant = false, float Epsilon = 1e-6f);

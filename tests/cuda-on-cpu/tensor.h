@@ -99,3 +99,16 @@ CUDA_ON_CPU_INLINE void ldmatrix_x4(unsigned int* to, const void* row) { cuda_on
 CUDA_ON_CPU_INLINE void ldmatrix_x2(unsigned int* to, const void* row) { cuda_on_cpu_ldmatrix(to, row, 2, false); }
 CUDA_ON_CPU_INLINE void ldmatrix_x4_trans(unsigned int* to, const void* row) { cuda_on_cpu_ldmatrix(to, row, 4, true); }
 CUDA_ON_CPU_INLINE void ldmatrix_x2_trans(unsigned int* to, const void* row) { cuda_on_cpu_ldmatrix(to, row, 2, true); }
+
+CUDA_ON_CPU_INLINE unsigned int cuda_on_cpu_bf16(float value)
+{
+    const unsigned int bits = __float_as_uint(value);
+    return value != value ? 0x7fffu : (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+}
+CUDA_ON_CPU_INLINE unsigned int pack_bf16(float low, float high) { return cuda_on_cpu_bf16(low) | cuda_on_cpu_bf16(high) << 16; }
+
+CUDA_ON_CPU_INLINE uint4 load_once_16(const void* global)
+{
+    if ((size_t)global % 16 != 0) __builtin_trap();
+    return *(const uint4*)global;
+}

@@ -89,4 +89,20 @@ INLINE void ldmatrix_x2_trans(unsigned int* to, const void* row)
     asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];" : "=r"(to[0]), "=r"(to[1]) : "r"(shared_address(row)) : "memory");
 }
 
+// Two values as bf16, rounded to the nearest, ties to even; what is not a number stays that.
+INLINE unsigned int pack_bf16(float low, float high)
+{
+    unsigned int both;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+    return both;
+}
+
+// 16 bytes that nobody writes while the kernel runs and that it reads once: past the first cache, and the second takes in a line.
+INLINE uint4 load_once_16(const void* global)
+{
+    uint4 v;
+    asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(__cvta_generic_to_global(global)));
+    return v;
+}
+
 #endif

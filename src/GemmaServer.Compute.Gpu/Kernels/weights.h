@@ -250,11 +250,26 @@ INLINE int code_at(int word, int i)
     return (int)((uint)word << (24 - 8 * i)) >> 24;
 }
 
+// code - ZERO of byte i of a word, exactly.
+#if IS_CUDA
+// The byte becomes the lowest bits of 2^23 + byte: two instructions at full rate, where a conversion has a quarter of it.
+#if CODE_BITS == 8 || IS_TABLED
+#define BYTE_SIGN 0x80808080u
+#define BYTE_ZERO 8388736.0f
+#else
+#define BYTE_SIGN 0u
+#define BYTE_ZERO (8388608.0f + ZERO)
+#endif
+#define VALUE_AT(word, i) (as_float(__byte_perm((uint)(word) ^ BYTE_SIGN, 0x4b000000u, 0x7440u | (i))) - BYTE_ZERO)
+#else
+#define VALUE_AT(word, i) ((float)(code_at(word, i) - ZERO))
+#endif
+
 // Four values from a word of codes. Not more than one rounding: the products are exact.
 INLINE void values_of(int word, float scale, float offset, float* values)
 {
     for (int i = 0; i < 4; i++) {
-        const float product = (float)(code_at(word, i) - ZERO) * scale;
+        const float product = VALUE_AT(word, i) * scale;
         values[i] = HAS_OFFSET ? product + offset : product;
     }
 }

@@ -53,7 +53,7 @@ internal sealed record DevicePlace(DeviceBudget Budget, Func<float, IComputeDevi
         (long total, long free) = (info.TotalBytes, gpu.FreeBytes);
         if (info.SharesHostMemory) free = Math.Min(free, GC.GetGCMemoryInfo().TotalAvailableMemoryBytes);
         DeviceBudget budget = DeviceBudget.Gpu(total, free, options.GpuMemoryUtilization, info.SharesHostMemory) with { LargestBuffer = info.LargestBuffer };
-        return new DevicePlace(budget, epsilon => new GpuDevice(gpu, new GpuOptions(GpuActivations(options.Activations), options.BatchInvariant, epsilon)), gpu.Dispose);
+        return new DevicePlace(budget, epsilon => new GpuDevice(gpu, new GpuOptions(GpuActivations(api, options.Activations), options.BatchInvariant, epsilon)), gpu.Dispose);
     }
 
     private static WorkerPlacement Placement(ServerOptions options, Action<string> log)
@@ -68,6 +68,11 @@ internal sealed record DevicePlace(DeviceBudget Budget, Func<float, IComputeDevi
     // On the CPU bytes are the fast choice, as in llama.cpp.
     private static ActivationType CpuActivations(ActivationChoice choice) => choice == ActivationChoice.F32 ? ActivationType.F32 : ActivationType.Int8;
 
-    // Which is faster on a GPU was not measured yet; until then the exact one.
-    private static ActivationType GpuActivations(ActivationChoice choice) => choice == ActivationChoice.Int8 ? ActivationType.Int8 : ActivationType.F32;
+    // What the weights' own precision allows where there are tensor cores for it, as other servers do; exact where there are none.
+    private static ActivationType GpuActivations(GpuApi api, ActivationChoice choice) => choice switch
+    {
+        ActivationChoice.Int8 => ActivationType.Int8,
+        ActivationChoice.Auto when api == GpuApi.Cuda => ActivationType.BF16,
+        _ => ActivationType.F32,
+    };
 }

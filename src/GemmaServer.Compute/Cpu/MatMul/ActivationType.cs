@@ -11,4 +11,10 @@ public enum ActivationType
     /// F32, F16 and BF16 weights keep f32 rows.
     /// </summary>
     Int8,
+
+    /// <summary>
+    /// Tensor cores: activations, and weights of more digits, are rounded to bfloat16 in products of many rows; exact elsewhere. GPUs
+    /// of CUDA have them; other GPUs compute as with <see cref="F32"/>, and the CPU refuses it.
+    /// </summary>
+    BF16,
 }

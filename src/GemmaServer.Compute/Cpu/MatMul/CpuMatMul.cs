@@ -30,6 +30,7 @@ public sealed unsafe class CpuMatMul : IDisposable
 
     internal CpuMatMul(WorkerPool pool, ActivationType activations, TileCall? amx)
     {
+        if (activations == ActivationType.BF16) throw new ArgumentException("bf16 activations are the tensor cores' of CUDA; the CPU computes with f32 or int8.", nameof(activations));
         _pool = pool;
         _amx = amx;
         Activations = activations;
