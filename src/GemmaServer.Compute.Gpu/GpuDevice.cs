@@ -31,7 +31,7 @@ public sealed class GpuDevice : IComputeDevice
         _weights = new GpuWeights(gpu);
         _gather = new GpuGather(gpu, _step, options.Epsilon);
         _matMul = new GpuMatMul(gpu, _step, options);
-        _experts = new GpuExperts(gpu, _step, _matMul, options);
+        _experts = new GpuExperts(gpu, _step, options);
         _attention = new GpuAttention(gpu, _step, options);
         _head = new GpuHead(gpu, _step, _matMul, options);
     }

@@ -8,11 +8,14 @@ public class BatchTests
 {
     private const int Streams = 16;
 
-    [Fact]
-    public void Sixteen_equal_streams_are_decoded_together_from_the_first_step_to_the_last()
+    public static IEnumerable<object[]> Devices() => GoldenDevices.Each();
+
+    [Theory]
+    [MemberData(nameof(Devices))]
+    public void Sixteen_equal_streams_are_decoded_together_from_the_first_step_to_the_last(string device)
     {
         const int tokens = 60;
-        using ServingHarness serving = new(GoldenModel.Open("tiny-e", Type()).Path);
+        using ServingHarness serving = new(GoldenModel.Open("tiny-e", Type()).Path, device: device);
         Generation[] streams = [.. Enumerable.Range(0, Streams).Select(i => serving.Submit(serving.Prompt(3, i), new SamplingParams { Temperature = 0 }, tokens))];
         while (serving.Engine.Step())
         {
@@ -26,10 +29,11 @@ public class BatchTests
         Assert.InRange(meanBatch, 15, Streams);
     }
 
-    [Fact]
-    public void Sixteen_streams_of_different_prompts_fill_every_step_while_all_of_them_last()
+    [Theory]
+    [MemberData(nameof(Devices))]
+    public void Sixteen_streams_of_different_prompts_fill_every_step_while_all_of_them_last(string device)
     {
-        using ServingHarness serving = new(GoldenModel.Open("tiny-e", Type()).Path);
+        using ServingHarness serving = new(GoldenModel.Open("tiny-e", Type()).Path, device: device);
         Generation[] streams =
             [.. Enumerable.Range(0, Streams).Select(i => serving.Submit(serving.Prompt(5 + 6 * i, i), new SamplingParams { Temperature = 1, Seed = (ulong)i }, 80))];
         EngineMetrics metrics = serving.Engine.Metrics;

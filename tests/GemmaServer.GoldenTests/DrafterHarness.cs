@@ -9,7 +9,7 @@ internal sealed class DrafterHarness : IDisposable
     public const int MaxSequences = 48;
 
     private readonly Checkpoint _target, _drafter;
-    private readonly CpuDevice _device;
+    private readonly IComputeDevice _device;
     private readonly Gemma4Weights _weights;
     private readonly DrafterWeights _drafterWeights;
     private readonly Gemma4Model _model;
@@ -22,7 +22,8 @@ internal sealed class DrafterHarness : IDisposable
 
     private const int MaxBatchTokens = 512;
 
-    public DrafterHarness(string target, string drafter, ActivationType activations = ActivationType.F32, KvCacheType kv = KvCacheType.F32, int threads = 2)
+    public DrafterHarness(string target, string drafter, ActivationType activations = ActivationType.F32, KvCacheType kv = KvCacheType.F32, int threads = 2,
+        string device = GoldenDevices.Cpu)
     {
         (_target, _drafter) = (Checkpoint.Open(target), Checkpoint.Open(drafter, CheckpointKind.Drafter));
         DrafterFit.Check(_drafter, _target);
@@ -31,7 +32,7 @@ internal sealed class DrafterHarness : IDisposable
         int[] pages = [.. Enumerable.Range(0, _plan.PageCount)];
         new Random(1).Shuffle(pages);
         _free = new Stack<int>(pages);
-        _device = new CpuDevice(threads, activations, _target.Config.RmsEpsilon);
+        _device = GoldenDevices.Open(device, activations, _target.Config.RmsEpsilon, threads, batchInvariant: true);
         _weights = new Gemma4Weights(_device, _target);
         _drafterWeights = new DrafterWeights(_device, _drafter);
         _model = new Gemma4Model(_device, _target.Config, _weights, _plan, MaxBatchTokens);

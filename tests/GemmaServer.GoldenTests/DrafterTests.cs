@@ -13,19 +13,29 @@ public class DrafterTests(ITestOutputHelper output)
 
     private static readonly SamplingParams s_greedy = new() { Temperature = 0 };
 
-    public static IEnumerable<object[]> Goldens() =>
-        ((string[])["hf", "tiny-e-assistant-BF16.gguf", "tiny-e-assistant-Q8_0.gguf"]).Where(f => GoldenData.Has("tiny-e-assistant", f)).Select(f => new object[] { f });
+    public static IEnumerable<object[]> Goldens() => GoldenDevices.With(
+        ((string[])["hf", "tiny-e-assistant-BF16.gguf", "tiny-e-assistant-Q8_0.gguf"]).Where(f => GoldenData.Has("tiny-e-assistant", f)).Select(f => new object[] { f }));
+
+    // Seed, window, threads; with a window of one no key is left.
+    public static IEnumerable<object[]> Drafters() =>
+        GoldenDevices.With([[1, 17, 1], [2, 17, 2], [3, 2, 3], [4, 1, 2], [5, 64, 2]], [[1, 17, 1], [4, 1, 1]]);
+
+    public static IEnumerable<object[]> CentroidsUsed() => GoldenDevices.With([[1], [3]]);
+
+    public static IEnumerable<object[]> Heads() => GoldenDevices.With([[0], [3]]);
+
+    public static IEnumerable<object[]> Devices() => GoldenDevices.Each();
 
     [Theory]
     [MemberData(nameof(Goldens))]
-    public void A_chain_is_the_references(string file)
+    public void A_chain_is_the_references(string device, string file)
     {
         SafetensorsFile golden = new(GoldenData.At("tiny-e-assistant", "golden.safetensors"));
         JsonElement chains = JsonDocument.Parse(File.ReadAllBytes(GoldenData.At("tiny-e-assistant", "golden.json"))).RootElement.GetProperty("chains");
         // The chains were made with a target in BF16; so were the drafters that are not quantised.
         bool exact = !file.Contains("Q8", StringComparison.Ordinal);
         GoldenModel target = GoldenModel.Open("tiny-e", "master");
-        using DrafterHarness harness = new(target.Path, GoldenData.At("tiny-e-assistant", file));
+        using DrafterHarness harness = new(target.Path, GoldenData.At("tiny-e-assistant", file), device: device);
         foreach (string prompt in GoldenModel.PromptNames)
             foreach ((int chunk, bool stored) in new[] { (512, true), (512, false), (7, false) })
             {
@@ -39,22 +49,18 @@ public class DrafterTests(ITestOutputHelper output)
                 {
                     float[][] expected = Rows(golden, $"{prompt}/{name}"), actual = name == "h" ? o.Hidden : o.Logits;
                     (double max, double rms) = Errors(expected, actual);
-                    output.WriteLine($"{file} {prompt} {name}, chunk {chunk}, stored h0 {stored}: max {max:0.0e+00}, rms {rms:0.0e+00}");
+                    output.WriteLine($"{device} {file} {prompt} {name}, chunk {chunk}, stored h0 {stored}: max {max:0.0e+00}, rms {rms:0.0e+00}");
                     Assert.True(exact ? max <= MaxError && rms <= MaxRms : rms <= 0.15, $"{prompt} {name}: max {max}, rms {rms}");
                 }
             }
     }
 
     [Theory]
-    [InlineData(1, 17, 1)]
-    [InlineData(2, 17, 2)]
-    [InlineData(3, 2, 3)]
-    [InlineData(4, 1, 2)]      // a window of one: no key is left
-    [InlineData(5, 64, 2)]
-    public void Any_drafter_meets_the_reference_after_prefill_and_after_verification(int seed, int window, int threads)
+    [MemberData(nameof(Drafters))]
+    public void Any_drafter_meets_the_reference_after_prefill_and_after_verification(string device, int seed, int window, int threads)
     {
         using RandomDrafter random = new(seed, window: window);
-        using DrafterHarness harness = new(random.Target.Path, random.Path, threads: threads);
+        using DrafterHarness harness = new(random.Target.Path, random.Path, threads: threads, device: device);
         int[] prompt = Prompt(random, seed, 90);
         DrafterHarness.Sequence sequence = harness.Open(s_greedy);
         List<int> fixedTokens = [.. prompt];
@@ -106,11 +112,12 @@ public class DrafterTests(ITestOutputHelper output)
         }
     }
 
-    [Fact]
-    public void A_guess_is_drawn_with_the_noise_of_its_position()
+    [Theory]
+    [MemberData(nameof(Devices))]
+    public void A_guess_is_drawn_with_the_noise_of_its_position(string device)
     {
         using RandomDrafter random = new(8);
-        using DrafterHarness harness = new(random.Target.Path, random.Path);
+        using DrafterHarness harness = new(random.Target.Path, random.Path, device: device);
         int differs = 0;
         for (ulong seed = 1; seed <= 30; seed++)
         {
@@ -128,12 +135,13 @@ public class DrafterTests(ITestOutputHelper output)
         Assert.True(differs > 10, "The noise decides nothing here.");
     }
 
-    [Fact]
-    public void Nothing_is_guessed_behind_an_end_token()
+    [Theory]
+    [MemberData(nameof(Devices))]
+    public void Nothing_is_guessed_behind_an_end_token(string device)
     {
         using RandomDrafter random = new(9);
         int[] prompt = Prompt(random, 9, 30);
-        using DrafterHarness harness = new(random.Target.Path, random.Path);
+        using DrafterHarness harness = new(random.Target.Path, random.Path, device: device);
         DrafterHarness.Outcome free = harness.Prefill(harness.Open(s_greedy), prompt, wanted: 5);
         Assert.Equal(5, free.Drafts.Length);
         int end = free.Drafts.Select((t, i) => (t, i)).First(x => x.i > 0 && !free.Drafts[..x.i].Contains(x.t) && x.t != free.Tokens[0]).t;
@@ -145,23 +153,23 @@ public class DrafterTests(ITestOutputHelper output)
         Assert.Empty(harness.Prefill(harness.Open(ends), prompt, wanted: 5).Drafts);
     }
 
-    [Fact]
-    public void Centroids_that_are_all_used_score_as_a_dense_head()
+    [Theory]
+    [MemberData(nameof(Devices))]
+    public void Centroids_that_are_all_used_score_as_a_dense_head(string device)
     {
         using RandomDrafter dense = new(10), clustered = new(10, RandomDrafter.Clusters);
-        (DrafterHarness.Outcome a, DrafterHarness.Outcome b) = (Draft(dense), Draft(clustered));
+        (DrafterHarness.Outcome a, DrafterHarness.Outcome b) = (Draft(dense, device), Draft(clustered, device));
         Assert.Equal(a.Drafts, b.Drafts);
         Assert.True(Errors(a.Logits, b.Logits).Max < 1e-4);
     }
 
     [Theory]
-    [InlineData(1)]
-    [InlineData(3)]
-    public void Only_the_best_clusters_tokens_get_logits(int used)
+    [MemberData(nameof(CentroidsUsed))]
+    public void Only_the_best_clusters_tokens_get_logits(string device, int used)
     {
         using RandomDrafter random = new(11, used);
         int[] prompt = Prompt(random, 10, 40);
-        DrafterHarness.Outcome o = Draft(random);
+        DrafterHarness.Outcome o = Draft(random, device);
         List<int> tokens = [.. prompt, .. o.Tokens];
         (_, double[][] hidden, (double[][] Keys, double[][] Values)[] caches) = random.Target.Model.Run([.. tokens]);
         double[] g = hidden[prompt.Length - 1];
@@ -183,12 +191,11 @@ public class DrafterTests(ITestOutputHelper output)
     }
 
     [Theory]
-    [InlineData(0)]
-    [InlineData(3)]
-    public void Drafting_allocates_nothing(int centroidsUsed)
+    [MemberData(nameof(Heads))]
+    public void Drafting_allocates_nothing(string device, int centroidsUsed)
     {
         using RandomDrafter random = new(12, centroidsUsed);
-        using DrafterHarness harness = new(random.Target.Path, random.Path, threads: 1);
+        using DrafterHarness harness = new(random.Target.Path, random.Path, threads: 1, device: device);
         for (int i = 0; i < 3; i++) harness.Prefill(harness.Open(new SamplingParams { TopK = 20, TopP = 0.9f, Seed = 3 }), Prompt(random, i, 40), wanted: 4);
         harness.Forward();
         harness.DraftAllocations();
@@ -202,7 +209,7 @@ public class DrafterTests(ITestOutputHelper output)
         using RandomDrafter random = new(13);
         using Checkpoint target = Checkpoint.Open(random.Target.Path), drafter = Checkpoint.Open(random.Path, CheckpointKind.Drafter);
         RunnerOptions options = new(KvCacheType.F32, 16, 8 << 20, 256, 4, 64);
-        RunnerPlan bare = RunnerPlan.Make(target.Config, 0, options, 1L << 30), plan = RunnerPlan.Make(target.Config, 0, options, 1L << 30, drafter);
+        RunnerPlan bare = RunnerPlan.Make(target.Config, 0, options, DeviceBudget.Cpu(1L << 30)), plan = RunnerPlan.Make(target.Config, 0, options, DeviceBudget.Cpu(1L << 30), drafter);
         long weights = drafter.StoredTensors.Sum(t => t.Bytes);
         Assert.Equal(bare.WeightBytes + weights, plan.WeightBytes);
         Assert.True(plan.ActivationBytes > bare.ActivationBytes);
@@ -227,9 +234,9 @@ public class DrafterTests(ITestOutputHelper output)
         Assert.Equal(0, plain.MaxDrafts);
     }
 
-    private static DrafterHarness.Outcome Draft(RandomDrafter random)
+    private static DrafterHarness.Outcome Draft(RandomDrafter random, string device)
     {
-        using DrafterHarness harness = new(random.Target.Path, random.Path);
+        using DrafterHarness harness = new(random.Target.Path, random.Path, device: device);
         return harness.Prefill(harness.Open(s_greedy), Prompt(random, 10, 40), wanted: 5);
     }
 

@@ -11,12 +11,13 @@ internal sealed class EngineHarness : IDisposable
     private readonly ModelRunner _runner;
     private readonly RecordingRunner _recorder;
 
-    public EngineHarness(string path, ActivationType activations, KvCacheType kv, int maxBatchTokens = 512, int threads = 2, long kvMemory = 64 << 20)
+    public EngineHarness(string path, ActivationType activations, KvCacheType kv, int maxBatchTokens = 512, int threads = 2, long kvMemory = 64 << 20,
+        string device = GoldenDevices.Cpu, bool batchInvariant = false)
     {
         Checkpoint checkpoint = _checkpoint = Checkpoint.Open(path);
         RunnerPlan plan = RunnerPlan.Make(
-            checkpoint.Config, 0, new RunnerOptions(kv, BlockSize: 16, kvMemory, MaxModelLength: 512, MaxSequences: 16, maxBatchTokens), 4L << 30);
-        _runner = new ModelRunner(new CpuDevice(threads, activations, checkpoint.Config.RmsEpsilon), checkpoint, plan);
+            checkpoint.Config, 0, new RunnerOptions(kv, BlockSize: 16, kvMemory, MaxModelLength: 512, MaxSequences: 16, maxBatchTokens), DeviceBudget.Cpu(4L << 30));
+        _runner = new ModelRunner(GoldenDevices.Open(device, activations, checkpoint.Config.RmsEpsilon, threads, batchInvariant), checkpoint, plan);
         _recorder = new RecordingRunner(_runner);
         Engine = new InferenceEngine(_recorder, new EngineOptions { MaxModelLength = plan.MaxModelLength, MaxBatchTokens = maxBatchTokens, MaxSequences = 16 });
         Engine.Start();

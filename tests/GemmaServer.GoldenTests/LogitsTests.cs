@@ -1,4 +1,5 @@
 using GemmaServer.Compute;
+using GemmaServer.Tests;
 using Xunit.Abstractions;
 
 namespace GemmaServer.GoldenTests;
@@ -13,21 +14,53 @@ public class LogitsTests(ITestOutputHelper output)
 
     public static IEnumerable<object[]> Models() => GoldenModel.All();
 
+    public static IEnumerable<object[]> ModelsOnDevices() => GoldenDevices.With(GoldenModel.All());
+
+    /// <summary>One type of each architecture on devices beside the CPU.</summary>
+    public static IEnumerable<object[]> ArchitecturesElsewhere() => GoldenDevices.With(GoldenModel.All(), ServingHarness.Models());
+
+    public static IEnumerable<object[]> OnlyElsewhere() => GoldenDevices.Elsewhere(ServingHarness.Models());
+
     [Theory]
-    [MemberData(nameof(Models))]
-    public async Task Exact_arithmetic_meets_the_reference_at_every_stored_position(string name, string type)
+    [MemberData(nameof(ModelsOnDevices))]
+    public async Task Exact_arithmetic_meets_the_reference_at_every_stored_position(string device, string name, string type)
     {
         GoldenModel golden = GoldenModel.Open(name, type);
-        using EngineHarness engine = new(golden.Path, ActivationType.F32, KvCacheType.F32);
+        using EngineHarness engine = new(golden.Path, ActivationType.F32, KvCacheType.F32, device: device);
         foreach (string prompt in GoldenModel.PromptNames)
         {
             float[][] actual = (await engine.LogitsAsync(golden.Prompt(prompt)))[0];
             double[] errors = PositionErrors(golden, prompt, actual);
-            output.WriteLine($"{name} {type} {prompt}: max {errors.Max():0.0e+00} over {errors.Length} positions");
-            // A near-tie in the router may swap an expert at some positions.
-            double good = errors.Count(e => e <= MaxError) / (double)errors.Length;
-            Assert.True(good >= (golden.HasExperts ? 0.9 : 1.0), $"{prompt}: {good:P0} of positions within {MaxError}, worst {errors.Max()}");
+            output.WriteLine($"{device} {name} {type} {prompt}: max {errors.Max():0.0e+00} over {errors.Length} positions");
+            AssertExact(golden, prompt, errors);
         }
+    }
+
+    /// <summary>Kernels chosen by the number of rows may round otherwise, and no more than that.</summary>
+    [DeviceTheory]
+    [MemberData(nameof(OnlyElsewhere))]
+    public async Task Chunks_and_mixed_batches_meet_the_reference_on_other_devices(string device, string name, string type)
+    {
+        GoldenModel golden = GoldenModel.Open(name, type);
+        using EngineHarness engine = new(golden.Path, ActivationType.F32, KvCacheType.F32, maxBatchTokens: 33, device: device);
+        float[][][] mixed = await engine.LogitsAsync([.. GoldenModel.PromptNames.Select(golden.Prompt)]);
+        for (int i = 0; i < mixed.Length; i++) AssertExact(golden, GoldenModel.PromptNames[i], PositionErrors(golden, GoldenModel.PromptNames[i], mixed[i]));
+    }
+
+    [DeviceTheory]
+    [MemberData(nameof(OnlyElsewhere))]
+    public async Task Chunks_and_mixed_batches_change_no_bit_where_kernels_are_batch_invariant(string device, string name, string type)
+    {
+        GoldenModel golden = GoldenModel.Open(name, type);
+        int[][] prompts = [.. GoldenModel.PromptNames.Select(golden.Prompt)];
+        float[][][] plain = new float[prompts.Length][][];
+        using (EngineHarness alone = new(golden.Path, ActivationType.F32, KvCacheType.F16, device: device, batchInvariant: true))
+            for (int i = 0; i < prompts.Length; i++) plain[i] = (await alone.LogitsAsync(prompts[i]))[0];
+        using EngineHarness busy = new(golden.Path, ActivationType.F32, KvCacheType.F16, maxBatchTokens: 33, device: device, batchInvariant: true);
+        float[][][] mixed = await busy.LogitsAsync(prompts);
+        for (int i = 0; i < prompts.Length; i++)
+            for (int p = 0; p < prompts[i].Length; p++)
+                Assert.True(plain[i][p].AsSpan().SequenceEqual(mixed[i][p]), $"prompt {i}, position {p} differs");
     }
 
     [Theory]
@@ -56,11 +89,11 @@ public class LogitsTests(ITestOutputHelper output)
 
     [Theory]
     [Trait("Category", "Kernels")]
-    [MemberData(nameof(Models))]
-    public async Task The_shipped_fast_path_stays_within_the_references_bounds(string name, string type)
+    [MemberData(nameof(ModelsOnDevices))]
+    public async Task The_shipped_fast_path_stays_within_the_references_bounds(string device, string name, string type)
     {
         GoldenModel golden = GoldenModel.Open(name, type);
-        using EngineHarness engine = new(golden.Path, ActivationType.Int8, KvCacheType.F16);
+        using EngineHarness engine = new(golden.Path, ActivationType.Int8, KvCacheType.F16, device: device);
         List<double> all = [];
         foreach (string prompt in GoldenModel.PromptNames)
         {
@@ -69,7 +102,7 @@ public class LogitsTests(ITestOutputHelper output)
             // MoE: a near-tie in the router swaps an expert and moves that position by whole units; nine in ten are judged.
             double rms = Rms(golden, prompt, actual, share: golden.HasExperts ? 0.9 : 1.0);
             all.AddRange(errors);
-            output.WriteLine($"{name} {type} {prompt}: rms {rms:0.000}, max {errors.Max():0.000}");
+            output.WriteLine($"{device} {name} {type} {prompt}: rms {rms:0.000}, max {errors.Max():0.000}");
             if (IsQuantised(type)) Assert.True(rms <= golden.Int8Bound(prompt), $"{prompt}: rms {rms} above {golden.Int8Bound(prompt)}");
         }
         // Float weights keep float rows, so only the f16 cache rounds: at most 0.15. An expert swap is allowed at one position
@@ -79,11 +112,11 @@ public class LogitsTests(ITestOutputHelper output)
     }
 
     [Theory]
-    [MemberData(nameof(Models))]
-    public async Task A_q8_cache_stays_within_the_references_bound(string name, string type)
+    [MemberData(nameof(ArchitecturesElsewhere))]
+    public async Task A_q8_cache_stays_within_the_references_bound(string device, string name, string type)
     {
         GoldenModel golden = GoldenModel.Open(name, type);
-        using EngineHarness engine = new(golden.Path, ActivationType.F32, KvCacheType.Q8_0);
+        using EngineHarness engine = new(golden.Path, ActivationType.F32, KvCacheType.Q8_0, device: device);
         foreach (string prompt in GoldenModel.PromptNames)
         {
             float[][] actual = (await engine.LogitsAsync(golden.Prompt(prompt)))[0];
@@ -93,12 +126,12 @@ public class LogitsTests(ITestOutputHelper output)
     }
 
     [Theory]
-    [MemberData(nameof(Models))]
-    public async Task Greedy_continuations_follow_the_reference_chain(string name, string type)
+    [MemberData(nameof(ArchitecturesElsewhere))]
+    public async Task Greedy_continuations_follow_the_reference_chain(string device, string name, string type)
     {
         GoldenModel golden = GoldenModel.Open(name, type);
-        using EngineHarness exact = new(golden.Path, ActivationType.F32, KvCacheType.F32);
-        using EngineHarness fast = new(golden.Path, ActivationType.Int8, KvCacheType.F16);
+        using EngineHarness exact = new(golden.Path, ActivationType.F32, KvCacheType.F32, device: device);
+        using EngineHarness fast = new(golden.Path, ActivationType.Int8, KvCacheType.F16, device: device);
         foreach (string prompt in new[] { "p10", "p100" })
         {
             (int[] expected, double[] margins) = golden.Greedy(prompt);
@@ -114,6 +147,13 @@ public class LogitsTests(ITestOutputHelper output)
                     $"{prompt}: leaves the chain at {leaves} where the margin is {(leaves < margins.Length ? margins[leaves] : 0)}, error {error}");
             }
         }
+    }
+
+    private static void AssertExact(GoldenModel golden, string prompt, double[] errors)
+    {
+        // A near-tie in the router may swap an expert at some positions.
+        double good = errors.Count(e => e <= MaxError) / (double)errors.Length;
+        Assert.True(good >= (golden.HasExperts ? 0.9 : 1.0), $"{prompt}: {good:P0} of positions within {MaxError}, worst {errors.Max()}");
     }
 
     private static bool IsQuantised(string type) => type is not ("master" or "BF16" or "F16");

@@ -8,11 +8,13 @@ public class PrefixCacheTests
 {
     public static IEnumerable<object[]> Models() => ServingHarness.Models();
 
+    public static IEnumerable<object[]> ModelsOnDevices() => ServingHarness.OnDevices();
+
     [Theory]
-    [MemberData(nameof(Models))]
-    public void The_same_request_again_uses_the_cache_and_changes_no_bit(string name, string type)
+    [MemberData(nameof(ModelsOnDevices))]
+    public void The_same_request_again_uses_the_cache_and_changes_no_bit(string device, string name, string type)
     {
-        using ServingHarness serving = new(GoldenModel.Open(name, type).Path, maxLength: 512);
+        using ServingHarness serving = new(GoldenModel.Open(name, type).Path, maxLength: 512, device: device);
         int block = Block(serving);
         int[] prompt = serving.Prompt(300, 1);
         Answer first = Ask(serving, prompt);

@@ -4,7 +4,10 @@ using GemmaServer.Model;
 
 namespace GemmaServer.GoldenTests;
 
-/// <summary>A checkpoint served as shipped (integer arithmetic, f16 cache), with nothing listening in between.</summary>
+/// <summary>
+/// A checkpoint served as shipped (the device's fast arithmetic, f16 cache; on GPUs batch-invariant, because bits are compared),
+/// with nothing listening in between.
+/// </summary>
 internal sealed class ServingHarness : IDisposable
 {
     private readonly ModelRunner _runner;
@@ -23,19 +26,22 @@ internal sealed class ServingHarness : IDisposable
     /// <param name="threads">Of the device; answers do not depend on them.</param>
     /// <param name="maxQueue">Requests that may wait.</param>
     /// <param name="maxQueuePerClient">Those of one client; 0 for no limit.</param>
+    /// <param name="device">Where it runs.</param>
     public ServingHarness(
         string path, int? sparePages = null, int maxLength = 256, int maxBatchTokens = 64, bool prefixCaching = true, int promptLookup = 0,
         Func<IModelRunner, IModelRunner>? wrap = null, string? drafter = null, double draftCost = 0.2, int maxSequences = 16,
-        int threads = 2, int maxQueue = 1024, int maxQueuePerClient = 0)
+        int threads = 2, int maxQueue = 1024, int maxQueuePerClient = 0, string device = GoldenDevices.Cpu)
     {
         Checkpoint checkpoint = Checkpoint.Open(path);
         KvCachePlan shape = KvCachePlanner.Plan(checkpoint.Config, KvCacheType.F16, 16);
         int one = shape.PagesForSequence(maxLength, maxBatchTokens);
         long memory = shape.PageBytes * (sparePages is int spare ? one + spare : (long)maxSequences * one);
         RunnerPlan plan = RunnerPlan.Make(
-            checkpoint.Config, 0, new RunnerOptions(KvCacheType.F16, BlockSize: 16, memory, maxLength, MaxSequences: maxSequences, maxBatchTokens), 4L << 30);
+            checkpoint.Config, 0, new RunnerOptions(KvCacheType.F16, BlockSize: 16, memory, maxLength, MaxSequences: maxSequences, maxBatchTokens), DeviceBudget.Cpu(4L << 30));
         _drafter = drafter is null ? null : Checkpoint.Open(drafter, CheckpointKind.Drafter);
-        _runner = new ModelRunner(new CpuDevice(threads, ActivationType.Int8, checkpoint.Config.RmsEpsilon), checkpoint, plan, _drafter, maxDrafts: 4);
+        ActivationType activations = device == GoldenDevices.Cpu ? ActivationType.Int8 : ActivationType.F32;
+        IComputeDevice opened = GoldenDevices.Open(device, activations, checkpoint.Config.RmsEpsilon, threads, batchInvariant: true);
+        _runner = new ModelRunner(opened, checkpoint, plan, _drafter, maxDrafts: 4);
         Engine = new InferenceEngine(wrap?.Invoke(_runner) ?? _runner, new EngineOptions
         {
             MaxModelLength = maxLength, MaxBatchTokens = maxBatchTokens, MaxSequences = maxSequences, PrefixCaching = prefixCaching, OnError = Errors.Add,
@@ -55,6 +61,9 @@ internal sealed class ServingHarness : IDisposable
     /// <summary>One form of every reference model: the first file, or the folder where there is none.</summary>
     public static IEnumerable<object[]> Models() =>
         GoldenModel.All().GroupBy(m => m[0]).Select(g => g.OrderBy(m => (string)m[1] == "master").First());
+
+    /// <summary>Those models on the CPU; on other devices, which compile their kernels first, the first of them.</summary>
+    public static IEnumerable<object[]> OnDevices() => GoldenDevices.With(Models(), Models().Take(1));
 
     public Generation Submit(int[] prompt, SamplingParams sampling, int maxTokens)
     {

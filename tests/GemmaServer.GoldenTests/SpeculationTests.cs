@@ -40,19 +40,20 @@ public class SpeculationTests(ITestOutputHelper output)
         Assert.True(metrics.Steps < plain.Engine.Metrics.Steps / 2);
     }
 
-    /// <summary>Four guesses a step whatever becomes of them; drafted over pages that are shared, taken away and given back.</summary>
+    public static IEnumerable<object[]> DraftCosts() => GoldenDevices.With([[0.2], [0.0]], [[0.0]]);
+
+    /// <summary>Four guesses a step whatever becomes of them at cost 0; drafted over pages that are shared, taken away and given back.</summary>
     [Theory]
-    [InlineData(0.2)]
-    [InlineData(0)]
-    public async Task Answers_with_an_mtp_drafter_are_those_without(double draftCost)
+    [MemberData(nameof(DraftCosts))]
+    public async Task Answers_with_an_mtp_drafter_are_those_without(string device, double draftCost)
     {
-        using ServingHarness plain = new(Target);
+        using ServingHarness plain = new(Target, device: device);
         plain.Engine.Start();
         (int[] Prompt, SamplingParams Sampling)[] requests = [.. Enumerable.Range(0, 14).Select(i => (plain.Prompt(3 + 9 * i, i), Sampling(i)))];
         TokenEvent[][] expected = new TokenEvent[requests.Length][];
         for (int i = 0; i < requests.Length; i++) expected[i] = await ServingHarness.EventsAsync(plain.Submit(requests[i].Prompt, requests[i].Sampling, 80));
 
-        using ServingHarness drafting = new(Target, sparePages: 40, drafter: Drafter, draftCost: draftCost);
+        using ServingHarness drafting = new(Target, sparePages: 40, drafter: Drafter, draftCost: draftCost, device: device);
         drafting.Engine.Start();
         Generation[] running = [.. requests.Select(r => drafting.Submit(r.Prompt, r.Sampling, 80))];
         for (int i = 0; i < running.Length; i++) ServingHarness.AssertSame(expected[i], await ServingHarness.EventsAsync(running[i]));

@@ -1,26 +1,145 @@
+using System.Numerics;
+
 namespace GemmaServer.Compute;
 
-/// <summary>The KV pool on the device.</summary>
-internal sealed class GpuKvCache(KvCachePlan plan) : DeviceKvCache(plan)
-{
-    public override void Dispose() { }
-}
-
-/// <summary>Attention.</summary>
+/// <summary>
+/// Attention: q/k norms, rotations, the KV store and the paged softmax. Rows of a prompt go in blocks that run through their
+/// chunks of keys; single rows are split over their context, a chunk to a group, and added up in order. With
+/// <see cref="GpuOptions.BatchInvariant"/> all rows go in blocks, so that a row's bits do not depend on how its prompt was cut.
+/// </summary>
 internal sealed class GpuAttention(GpuContext gpu, GpuStep step, GpuOptions options) : IDisposable
 {
-    public GpuKvCache CreateCache(KvCachePlan plan, Func<int, AttentionPlan> layerShape) => throw new NotImplementedException($"{gpu} {step} {options}");
+    /// <summary>Room for the chunks' sums, unless less is enough. Many rows with many chunks need no splitting to fill a device.</summary>
+    private const long MostScratchBytes = 64L << 20;
 
-    public int AddRope(ReadOnlySpan<float> inverseFrequencies) => throw new NotImplementedException();
+    private readonly List<GpuRope> _ropes = [];
+    private readonly List<AttentionPlan> _shapes = [];
+    private readonly Dictionary<AttentionPlan, AttentionKernels> _kernels = [];
+    private readonly List<AttentionBlocks> _blocks = [];
+    private AttentionBlocks _singles = null!;
+    private GpuKvCache? _cache;
+    private GpuBuffer _partial, _stats;
 
-    public void Reserve(int maxRows, int maxSequences, ReadOnlySpan<AttentionPlan> readers) { }
+    /// <summary>Chunks of the longest context that is split, rounded up to a power of two: part of a graph's key.</summary>
+    public int ContextBucket { get; private set; } = 1;
 
-    /// <summary>Once a step: rotations.</summary>
-    public void Begin() { }
+    public GpuKvCache CreateCache(KvCachePlan plan, Func<int, AttentionPlan> layerShape)
+    {
+        foreach (KvGroup group in plan.Groups)
+            foreach (int layer in group.Layers) _shapes.Add(layerShape(layer));
+        return _cache = new GpuKvCache(gpu, plan, layerShape);
+    }
 
-    public void NormRopeStore(AttentionPlan plan, GpuVector qNorm, GpuVector kNorm, GpuTensor qkv, GpuKvCache cache) => throw new NotImplementedException();
+    public int AddRope(ReadOnlySpan<float> inverseFrequencies)
+    {
+        // A drafter turns as its target does: one table serves both.
+        for (int i = 0; i < _ropes.Count; i++)
+            if (_ropes[i].Is(inverseFrequencies)) return i;
+        _ropes.Add(new GpuRope(gpu, step, inverseFrequencies));
+        return _ropes.Count - 1;
+    }
 
-    public void Attend(AttentionPlan plan, GpuTensor qkv, GpuKvCache cache, GpuTensor heads) => throw new NotImplementedException();
+    public void Reserve(int maxRows, int maxSequences, ReadOnlySpan<AttentionPlan> readers)
+    {
+        foreach (GpuRope rope in _ropes) rope.Reserve(maxRows);
+        _singles = new AttentionBlocks(gpu, step, 1, single: true, all: false);
+        foreach (AttentionPlan reader in readers) _shapes.Add(reader);
+        if (_cache is null || options.BatchInvariant) return;
+        int rows = (int)Math.Min(maxRows, (long)maxSequences * AttentionBlocks.FewRows);
+        long partial = 0, stats = 0;
+        foreach (AttentionPlan shape in _shapes)
+        {
+            long tokens = (long)_cache.Plan.PageCount * _cache.Plan.Groups[shape.KvGroup].TokensPerPage;
+            long results = (long)rows * shape.HeadCount * Chunks(shape, (int)Math.Min(tokens, int.MaxValue / 2));
+            (partial, stats) = (Math.Max(partial, Math.Min(results * shape.HeadDim * sizeof(float), MostScratchBytes)), Math.Max(stats, results * 2 * sizeof(float)));
+        }
+        _partial = gpu.Allocate(Math.Max(partial, sizeof(float)), "attention");
+        // A chunk's sums are at least 16 floats to these two.
+        _stats = gpu.Allocate(Math.Clamp(stats, sizeof(float), MostScratchBytes / 8), "attention");
+    }
 
-    public void Dispose() { }
+    /// <summary>Once a step: rotations and blocks.</summary>
+    public void Begin()
+    {
+        foreach (GpuRope rope in _ropes) rope.Fill();
+        if (_cache is null) return;
+        foreach (AttentionBlocks blocks in _blocks) blocks.Begin();
+        if (options.BatchInvariant) return;
+        _singles.Begin();
+        ContextBucket = Chunks(_singles.LongestContext);
+    }
+
+    public void NormRopeStore(AttentionPlan plan, GpuVector qNorm, GpuVector kNorm, GpuTensor qkv, GpuKvCache cache)
+    {
+        AttentionKernels kernels = Kernels(plan, cache);
+        GpuRope rope = _ropes[plan.Rope];
+        int stored = plan.OwnsKv ? plan.KvHeadCount * (plan.ValueIsKey ? 1 : 2) : 0;
+        kernels.NormRopeStore.Begin()
+            .Add(step.Header).Add(step.Rows).Add(step.TableStarts).Add(step.Tables).Add(rope.Turns).Add(rope.Pairs).Add(qNorm.Buffer).Add(kNorm.Buffer)
+            .Add(qkv.Buffer).Add(cache.Pages).Add(qkv.Columns).Add(plan.KvGroup * step.MaxSequences).Add(kernels.LayerOffset).Add(options.Epsilon)
+            .Run(kernels.NormGroup, step.Grid, plan.HeadCount + stored);
+    }
+
+    public void Attend(AttentionPlan plan, GpuTensor qkv, GpuKvCache cache, GpuTensor heads)
+    {
+        AttentionKernels kernels = Kernels(plan, cache);
+        AttentionBlocks blocks = BlocksOf(kernels.RowsPerBlock);
+        Launch(kernels.Blocks, kernels, plan, blocks, blocks.Count, qkv, cache, heads.Buffer, heads.Columns, 1);
+        if (options.BatchInvariant) return;
+
+        int rows = step.IsDecode ? step.Grid : _singles.Count, chunks = Chunks(plan, _singles.LongestContext);
+        if (chunks == 1 || (long)rows * plan.HeadCount * chunks * plan.HeadDim * sizeof(float) > _partial.Bytes)
+        {
+            Launch(kernels.Single, kernels, plan, _singles, rows, qkv, cache, heads.Buffer, heads.Columns, 1);
+            return;
+        }
+        Launch(kernels.Split, kernels, plan, _singles, rows, qkv, cache, _partial, plan.HeadDim, chunks);
+        kernels.Merge.Begin()
+            .Add(_singles.Buffer).Add(step.Rows).Add(_partial).Add(_stats).Add(heads.Buffer)
+            .Add(plan.HeadCount).Add(heads.Columns).Add(plan.Window).Add(plan.PastOnly ? 1 : 0).Add(chunks)
+            .Run(AttentionKernels.MergeGroup, rows, plan.HeadCount);
+    }
+
+    public void Dispose()
+    {
+        foreach (GpuRope rope in _ropes) rope.Dispose();
+        foreach (AttentionBlocks blocks in _blocks) blocks.Dispose();
+        _singles?.Dispose();
+        if (!_partial.IsNone) gpu.Free(_partial);
+        if (!_stats.IsNone) gpu.Free(_stats);
+    }
+
+    private void Launch(
+        GpuKernel kernel, AttentionKernels kernels, AttentionPlan plan, AttentionBlocks blocks, int count, GpuTensor qkv, GpuKvCache cache,
+        GpuBuffer to, int columns, int chunks) => kernel.Begin()
+        .Add(blocks.Buffer).Add(step.Rows).Add(step.TableStarts).Add(step.Tables).Add(cache.Pages).Add(qkv.Buffer).Add(to).Add(_stats)
+        .Add(qkv.Columns).Add(columns).Add(plan.KvGroup * step.MaxSequences).Add(kernels.LayerOffset).Add(plan.Window).Add(plan.PastOnly ? 1 : 0).Add(chunks)
+        .Run(AttentionKernels.ChunkKeys, chunks, kernels.HeadGroups, count);
+
+    /// <summary>Chunks that cover a context, rounded up to a power of two; a window touches only so many.</summary>
+    private static int Chunks(AttentionPlan plan, int context)
+    {
+        int all = Chunks(context);
+        return plan.Window == 0 ? all : Math.Min(all, (Math.Max(plan.Window, 2) - 2) / AttentionKernels.ChunkKeys + 2);
+    }
+
+    private static int Chunks(int context) =>
+        (int)BitOperations.RoundUpToPowerOf2((uint)Math.Max(1, (context + AttentionKernels.ChunkKeys - 1) / AttentionKernels.ChunkKeys));
+
+    /// <summary>Compiled at a shape's first use.</summary>
+    private AttentionKernels Kernels(AttentionPlan plan, GpuKvCache cache)
+    {
+        if (!_kernels.TryGetValue(plan, out AttentionKernels? kernels)) _kernels.Add(plan, kernels = new AttentionKernels(gpu, plan, cache));
+        return kernels;
+    }
+
+    private AttentionBlocks BlocksOf(int rows)
+    {
+        foreach (AttentionBlocks blocks in _blocks)
+            if (blocks.RowsPerBlock == rows) return blocks;
+        AttentionBlocks made = new(gpu, step, rows, single: false, all: options.BatchInvariant);
+        made.Begin();
+        _blocks.Add(made);
+        return made;
+    }
 }

@@ -3,9 +3,11 @@
 #define KERNEL(group) extern "C" __global__ void __launch_bounds__(group)
 #define GLOBAL
 #define SHARED __shared__
+#define SHARED_POINTER
 #define TABLE __constant__ const
 #define INLINE static __device__ __forceinline__
 #define RESTRICT __restrict__
+#define UNROLL _Pragma("unroll")
 #define BARRIER __syncthreads()
 #define LANE ((int)threadIdx.x)
 #define LANES ((int)blockDim.x)
@@ -80,6 +82,12 @@ INLINE float group_max(float value, float* scratch)
     float best = scratch[0];
     for (int w = 1; w < LANES / 32; w++) best = fmaxf(best, scratch[w]);
     return best;
+}
+
+// The sum over 32 lanes (32i .. 32i + 31), in all of them; scratch is the other dialect's.
+INLINE float warp_total(float value, float* scratch)
+{
+    return warp_sum(value);
 }
 
 // sum + the dot product of four signed bytes with four others.

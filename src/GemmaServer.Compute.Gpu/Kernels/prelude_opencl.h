@@ -3,9 +3,11 @@
 #define KERNEL(group) __kernel __attribute__((reqd_work_group_size(group, 1, 1))) void
 #define GLOBAL __global
 #define SHARED __local
+#define SHARED_POINTER __local
 #define TABLE __constant
 #define INLINE static inline
 #define RESTRICT restrict
+#define UNROLL
 #define BARRIER barrier(CLK_LOCAL_MEM_FENCE)
 #define LANE ((int)get_local_id(0))
 #define LANES ((int)get_local_size(0))
@@ -46,6 +48,19 @@ INLINE float group_max(float value, SHARED float* scratch)
     }
     BARRIER;
     return scratch[0];
+}
+
+// The sum over 32 lanes (32i .. 32i + 31), in all of them, in the order of the other dialect's shuffles. scratch: one for each lane.
+INLINE float warp_total(float value, SHARED float* scratch)
+{
+    BARRIER;
+    scratch[LANE] = value;
+    for (int half_of = 16; half_of > 0; half_of /= 2) {
+        BARRIER;
+        if (LANE % 32 < half_of) scratch[LANE] += scratch[LANE + half_of];
+    }
+    BARRIER;
+    return scratch[LANE / 32 * 32];
 }
 
 // sum + the dot product of four signed bytes with four others.

@@ -33,10 +33,10 @@ internal static unsafe class OpenClDevices
             foreach (nint id in ids)
                 if (Number<uint>(id, OpenClApi.DeviceEndianLittle) != 0) devices.Add((platform, id, (Number<ulong>(id, DeviceType) & DeviceTypeCpu) != 0));
         }
-        return [.. devices.OrderBy(static d => d.IsProcessor).Select(static (d, i) => Describe(d.Platform, d.Device, i))];
+        return [.. devices.OrderBy(static d => d.IsProcessor).Select(static (d, i) => Describe(d.Platform, d.Device, i, d.IsProcessor))];
     }
 
-    private static Found Describe(nint platform, nint device, int index)
+    private static Found Describe(nint platform, nint device, int index, bool isProcessor)
     {
         string platformName = PlatformText(platform, OpenClApi.PlatformName);
         string driver = string.Create(CultureInfo.InvariantCulture,
@@ -44,7 +44,7 @@ internal static unsafe class OpenClDevices
         GpuInfo info = new(
             GpuApi.OpenCl, index, Text(device, OpenClApi.DeviceName), driver, (long)Number<ulong>(device, OpenClApi.DeviceGlobalMemSize),
             (long)Number<ulong>(device, OpenClApi.DeviceMaxMemAllocSize), (int)Number<ulong>(device, OpenClApi.DeviceLocalMemSize),
-            (int)Number<uint>(device, OpenClApi.DeviceMaxComputeUnits), (int)Number<nuint>(device, OpenClApi.DeviceMaxWorkGroupSize), Architecture: 0);
+            (int)Number<uint>(device, OpenClApi.DeviceMaxComputeUnits), (int)Number<nuint>(device, OpenClApi.DeviceMaxWorkGroupSize), Architecture: 0) { SharesHostMemory = isProcessor };
         return new Found(platform, device, info, platformName == "Portable Computing Language");
     }
 

@@ -26,6 +26,9 @@ public enum GpuApi
 public sealed record GpuInfo(
     GpuApi Api, int Index, string Name, string Driver, long TotalBytes, long LargestBuffer, int LocalBytes, int Units, int LargestGroup, int Architecture)
 {
+    /// <summary>Whether its memory is the machine's: a processor's own driver.</summary>
+    public bool SharesHostMemory { get; init; }
+
     /// <summary>As the user names it: "cuda:0".</summary>
     public string Id => string.Create(CultureInfo.InvariantCulture, $"{(Api == GpuApi.Cuda ? "cuda" : "opencl")}:{Index}");
 }

@@ -143,7 +143,7 @@ internal sealed unsafe class GpuStep : IDisposable
         Span<int> starts = _starts.Next();
         int needed = 0;
         for (int g = 0; g < _plan.Groups.Count; g++)
-            foreach (ref readonly SequenceSlice slice in Slices) needed += LastPage(g, slice) + 1 - FirstPage(g, slice);
+            foreach (ref readonly SequenceSlice slice in Slices) needed += PageCount(g, slice);
         if (needed > _tables.Capacity)
         {
             // Queued kernels may still read the old one.
@@ -159,9 +159,9 @@ internal sealed unsafe class GpuStep : IDisposable
             for (int s = 0; s < SliceCount; s++)
             {
                 ref readonly SequenceSlice slice = ref Slices[s];
-                int first = FirstPage(g, slice), count = LastPage(g, slice) + 1 - first;
+                int first = FirstPage(g, slice), count = PageCount(g, slice);
                 starts[g * _maxSequences + s] = at - first;
-                slice.Blocks.Pages(g).Slice(first, count).CopyTo(tables[at..]);
+                if (count > 0) slice.Blocks.Pages(g).Slice(first, count).CopyTo(tables[at..]);
                 at += count;
             }
         }
@@ -175,10 +175,11 @@ internal sealed unsafe class GpuStep : IDisposable
         return g.Window == 0 ? 0 : Math.Max(0, slice.ContextLength - g.Window + 1) / g.TokensPerPage;
     }
 
-    private int LastPage(int group, in SequenceSlice slice)
+    /// <summary>Pages from <see cref="FirstPage"/> on that the slice's rows see or write.</summary>
+    private int PageCount(int group, in SequenceSlice slice)
     {
-        // A drafter's row has no page of its own: it reads those that are there.
-        int last = (slice.ContextLength + slice.QueryLength - 1) / _plan!.Groups[group].TokensPerPage;
-        return Math.Min(last, slice.Blocks.Pages(group).Length - 1);
+        // A drafter's row has no page of its own: it reads those that are there, of a window of one none.
+        int reached = (slice.ContextLength + slice.QueryLength - 1) / _plan!.Groups[group].TokensPerPage + 1;
+        return Math.Max(0, Math.Min(reached, slice.Blocks.Pages(group).Length) - FirstPage(group, slice));
     }
 }

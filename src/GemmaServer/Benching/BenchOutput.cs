@@ -28,6 +28,13 @@ internal static class BenchOutput
         },
     };
 
+    /// <summary><c>--device</c>, as for a server.</summary>
+    public static Option<string> Device() => new("--device")
+    {
+        Description = "Where the model is computed: auto, cpu, cuda, cuda:N, opencl or opencl:N.",
+        DefaultValueFactory = static _ => new ServerOptions().Device,
+    };
+
     /// <summary><c>--json FILE|-</c>.</summary>
     public static Option<string?> Json() => new("--json") { Description = "Write the results as JSON to a file; - for standard output, the table then goes to standard error.", HelpName = "FILE|-" };
 

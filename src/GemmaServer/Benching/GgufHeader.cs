@@ -82,8 +82,16 @@ internal sealed class GgufHeader
         foreach (bool value in values) _writer.Write(value);
     }
 
-    /// <summary>Header, metadata and tensor list, up to the first byte of data.</summary>
+    /// <summary>Header, metadata and tensor list, up to the first byte of data; tensors lie one behind the other.</summary>
     public void WriteTo(Stream file, IReadOnlyList<NewTensor> tensors)
+    {
+        long[] offsets = new long[tensors.Count];
+        for (int i = 1; i < offsets.Length; i++) offsets[i] = offsets[i - 1] + Aligned(tensors[i - 1].Bytes);
+        WriteTo(file, tensors, offsets);
+    }
+
+    /// <summary>The same with each tensor where <paramref name="offsets"/> say.</summary>
+    public void WriteTo(Stream file, IReadOnlyList<NewTensor> tensors, IReadOnlyList<long> offsets)
     {
         BinaryWriter writer = new(file);
         writer.Write("GGUF"u8);
@@ -91,15 +99,14 @@ internal sealed class GgufHeader
         writer.Write((ulong)tensors.Count);
         writer.Write(_count);
         writer.Write(_values.GetBuffer().AsSpan(0, (int)_values.Length));
-        long offset = 0;
-        foreach (NewTensor tensor in tensors)
+        for (int i = 0; i < tensors.Count; i++)
         {
+            NewTensor tensor = tensors[i];
             Text(writer, tensor.Name);
             writer.Write((uint)tensor.Shape.Length);
             foreach (long size in tensor.Shape.Reverse()) writer.Write((ulong)size);    // the format has the innermost first
             writer.Write((uint)tensor.Type);
-            writer.Write((ulong)offset);
-            offset += Aligned(tensor.Bytes);
+            writer.Write((ulong)offsets[i]);
         }
         writer.Flush();
         Pad(file);

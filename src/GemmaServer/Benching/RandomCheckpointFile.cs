@@ -64,6 +64,63 @@ internal sealed class RandomCheckpointFile
         }
     }
 
+    /// <summary>
+    /// The checkpoint in memory, where matrices of one type and spread lie over each other, so that a model needs as much memory as
+    /// its largest matrices: for devices that copy weights into memory of their own.
+    /// </summary>
+    public unsafe Checkpoint OpenOverlaid(ulong seed)
+    {
+        Dictionary<(TensorType Type, double Deviation), long> pools = [];
+        foreach (NewTensor tensor in Tensors.Where(t => Constant(t) is null))
+            pools[(tensor.Type, Deviation(tensor))] = Math.Max(pools.GetValueOrDefault((tensor.Type, Deviation(tensor))), tensor.Bytes);
+        long end = 0;
+        Dictionary<(TensorType, double), long> starts = [];
+        foreach ((var key, long bytes) in pools)
+        {
+            starts[key] = end;
+            end += GgufHeader.Aligned(bytes);
+        }
+        long[] offsets = new long[Tensors.Count];
+        for (int i = 0; i < offsets.Length; i++)
+        {
+            bool isConstant = Constant(Tensors[i]) is not null;
+            offsets[i] = isConstant ? end : starts[(Tensors[i].Type, Deviation(Tensors[i]))];
+            if (isConstant) end += GgufHeader.Aligned(Tensors[i].Bytes);
+        }
+        using MemoryStream header = new();
+        Header().WriteTo(header, Tensors, offsets);
+
+        NativeBuffer memory = new(header.Length + end);
+        header.GetBuffer().AsSpan(0, (int)header.Length).CopyTo(memory.At(0, (int)header.Length));
+        RandomBits random = new(seed);
+        foreach ((var key, long bytes) in pools)
+        {
+            byte[] pool = RandomBlocks.Make(key.Type, key.Deviation, random, PoolBytes);
+            for (long at = 0; at < bytes; at += pool.Length)
+            {
+                int count = (int)Math.Min(pool.Length, bytes - at);
+                pool.AsSpan(0, count).CopyTo(memory.At(header.Length + starts[key] + at, count));
+            }
+        }
+        for (int i = 0; i < offsets.Length; i++)
+            if (Constant(Tensors[i]) is { } values) MemoryMarshal.AsBytes<float>(values).CopyTo(memory.At(header.Length + offsets[i], values.Length * sizeof(float)));
+        return Checkpoint.OpenGguf((nint)memory.Pointer, header.Length + end, $"random-{_size.Name}-{_type}", memory);
+    }
+
+    /// <summary>Memory that the runtime does not move.</summary>
+    private sealed unsafe class NativeBuffer(long bytes) : IDisposable
+    {
+        public byte* Pointer { get; private set; } = (byte*)NativeMemory.AlignedAlloc((nuint)bytes, 64);
+
+        public Span<byte> At(long offset, int count) => new(Pointer + offset, count);
+
+        public void Dispose()
+        {
+            NativeMemory.AlignedFree(Pointer);
+            Pointer = null;
+        }
+    }
+
     /// <summary>Pieces of the pool, each from another place, so that far rows are not equal by the dozen.</summary>
     private static void Write(FileStream file, in NewTensor tensor, byte[] pool, RandomBits random, CancellationToken cancellation, Action written)
     {

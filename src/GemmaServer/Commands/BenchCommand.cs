@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using System.Text.Json.Nodes;
+using GemmaServer.Compute;
 using GemmaServer.Model;
 using GemmaServer.Text;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -22,6 +23,7 @@ internal static class BenchCommand
         Option<int[]> depths = BenchOutput.Numbers("--depth", "Tokens in the context before the decode.", 0, 8192);
         Option<int[]> batches = BenchOutput.Numbers("--batch", "Sequences that decode together.", 1, 8);
         Option<int> repetitions = new("--repetitions") { Description = "Measurements of each.", DefaultValueFactory = static _ => 3 };
+        Option<string> on = BenchOutput.Device();
         Option<int?> threads = new("--threads") { Description = "Worker threads; the processor's cores when absent." };
         Option<int> batchTokens = new("--max-num-batched-tokens") { Description = "Rows in one step, as when serving.", DefaultValueFactory = static _ => new ServerOptions().MaxNumBatchedTokens };
         Option<ActivationChoice> activations = new("--activations") { Description = "Arithmetic of quantized matrix products." };
@@ -29,7 +31,7 @@ internal static class BenchCommand
         Option<string?> amx = new("--amx") { Description = "AMX kernels: auto or off. Default: GEMMASERVER_AMX, else auto." };
         Option<string?> json = BenchOutput.Json();
         Command command = new("bench", "Measure prefill and decode speed of a model.")
-            { model, prompts, generate, depths, batches, repetitions, threads, batchTokens, activations, kv, amx, json };
+            { model, prompts, generate, depths, batches, repetitions, on, threads, batchTokens, activations, kv, amx, json };
         command.SetAction((parsed, cancellation) =>
         {
             List<string> mistakes = [];
@@ -37,6 +39,7 @@ internal static class BenchCommand
                 new ServerOptions
                 {
                     Model = parsed.GetValue(model),
+                    Device = parsed.GetValue(on)!,
                     Threads = parsed.GetValue(threads),
                     Activations = parsed.GetValue(activations),
                     KvCacheDtype = parsed.GetValue(kv),
@@ -64,6 +67,7 @@ internal static class BenchCommand
     {
         if (work.Generate is < 0 or > 1 << 20) yield return $"--generate: {work.Generate} is not between 0 and {1 << 20}.";
         if (work.Repetitions is < 1 or > 1000) yield return $"--repetitions: {work.Repetitions} is not between 1 and 1000.";
+        if (DeviceName.Mistake(work.Options.Device) is { } device) yield return $"--device: {device}";
         if (work.Options.Threads is < 1 or > 1024) yield return $"--threads: {work.Options.Threads} is not between 1 and 1024.";
         if (work.Options.MaxNumBatchedTokens is < 1 or > 1 << 20) yield return $"--max-num-batched-tokens: {work.Options.MaxNumBatchedTokens} is not between 1 and {1 << 20}.";
         else if (work.Batches.Any(b => b < 1 || b > work.Options.MaxNumBatchedTokens)) yield return "--batch: a batch has at least 1 sequence, and at most as many as rows fit in one step.";
@@ -84,7 +88,7 @@ internal static class BenchCommand
             string device = "";
             using ServedModel model = ModelLoader.Load(options, (checkpoint, drafter, o, log) => RunnerMaker.Make(checkpoint, drafter, o, line =>
             {
-                if (device.Length == 0) device = line.Replace("Device: ", "", StringComparison.Ordinal);      // it is said first
+                if (line.StartsWith(RunnerMaker.DeviceLine, StringComparison.Ordinal)) device = line[RunnerMaker.DeviceLine.Length..];
                 log(line);
             }), NullLogger.Instance);
 
@@ -97,7 +101,7 @@ internal static class BenchCommand
             BenchOutput.Write(work.Json, Json(options, opened, model, device, results));
             return 0;
         }
-        catch (Exception e) when (e is CheckpointException or TokenizerException or MemoryPlanException or IOException or UnauthorizedAccessException or InvalidOperationException)
+        catch (Exception e) when (e is CheckpointException or TokenizerException or MemoryPlanException or GpuException or ArgumentException or IOException or UnauthorizedAccessException or InvalidOperationException)
         {
             Console.Error.WriteLine($"error: {e.Message}");
             return 1;
@@ -161,7 +165,7 @@ internal static class BenchCommand
 
     private static ServerOptions With(ServerOptions o, int modelLength, int sequences) => new()
     {
-        Model = o.Model, Threads = o.Threads, Activations = o.Activations, KvCacheDtype = o.KvCacheDtype, Amx = o.Amx, MaxNumBatchedTokens = o.MaxNumBatchedTokens,
+        Model = o.Model, Device = o.Device, Threads = o.Threads, Activations = o.Activations, KvCacheDtype = o.KvCacheDtype, Amx = o.Amx, MaxNumBatchedTokens = o.MaxNumBatchedTokens,
         MaxModelLen = modelLength, MaxNumSeqs = sequences,
         // What is measured is computing, not remembering.
         EnablePrefixCaching = false,

@@ -17,8 +17,11 @@ internal static class InspectCommand
         {
             Description = "Compare tensor counts, shapes and token vectors with the published models, and measure perplexity on a short text.",
         };
-        Command command = new("inspect", "Print what a checkpoint holds and the memory it needs.") { path, verify };
-        command.SetAction(parsed => RunAsync(new ServerOptions { Model = parsed.GetValue(path) }, parsed.GetValue(verify)));
+        Option<string> device = BenchOutput.Device();
+        Command command = new("inspect", "Print what a checkpoint holds and the memory it needs.") { path, verify, device };
+        command.SetAction(parsed => DeviceName.Mistake(parsed.GetValue(device)!) is { } mistake
+            ? Task.FromResult(CommandLine.Complain([$"--device: {mistake}"]))
+            : RunAsync(new ServerOptions { Model = parsed.GetValue(path), Device = parsed.GetValue(device)! }, parsed.GetValue(verify)));
         return command;
     }
 
@@ -37,7 +40,7 @@ internal static class InspectCommand
             }
             return !verify || await VerifyAsync(checkpoint, options) ? 0 : 1;
         }
-        catch (Exception e) when (e is CheckpointException or TokenizerException or MemoryPlanException)
+        catch (Exception e) when (e is CheckpointException or TokenizerException or MemoryPlanException or GpuException or ArgumentException)
         {
             Console.Error.WriteLine($"error: {e.Message}");
             return 1;

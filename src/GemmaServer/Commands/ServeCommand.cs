@@ -1,3 +1,4 @@
+using GemmaServer.Compute;
 using GemmaServer.Model;
 using GemmaServer.Text;
 using Microsoft.AspNetCore.Hosting.Server;
@@ -41,7 +42,7 @@ internal static class ServeCommand
             app.Serve(model);
             return true;
         }
-        catch (Exception e) when (e is CheckpointException or TokenizerException or ArgumentException or MemoryPlanException or OutOfMemoryException)
+        catch (Exception e) when (e is CheckpointException or TokenizerException or ArgumentException or MemoryPlanException or GpuException or OutOfMemoryException)
         {
             Logs.LoadFailed(server.Logger, e.Message);
             await app.StopAsync();

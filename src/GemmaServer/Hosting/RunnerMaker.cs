@@ -7,53 +7,67 @@ namespace GemmaServer;
 /// <summary>Opens the device and puts the checkpoint on it.</summary>
 internal static class RunnerMaker
 {
+    /// <summary>What the line starts with that names the device.</summary>
+    public const string DeviceLine = "Device: ";
+
     /// <summary>A <see cref="RunnerFactory"/>: the place where device and runner are chosen by the options.</summary>
     /// <exception cref="MemoryPlanException">It does not fit into memory; the message says what would.</exception>
+    /// <exception cref="GpuException">The device is not there, or its driver refused something.</exception>
     /// <exception cref="ArgumentException">Threads cannot be placed as wanted.</exception>
     public static (IModelRunner Runner, int MaxModelLength) Make(Checkpoint checkpoint, Checkpoint? drafter, ServerOptions options, Action<string> log)
     {
-        RunnerPlan plan = Plan(checkpoint, drafter, options);
-        CpuDevice device = new(Placement(options, log), Activations(options.Activations), checkpoint.Config.RmsEpsilon, options.Amx == AmxChoice.Auto);
+        DevicePlace place = DevicePlace.Open(options, log);
+        Action giveBack = place.Close;
         try
         {
-            log($"Device: {device.Name}");
-            if (device.Remark is { } remark) log(remark);
+            RunnerPlan plan = Plan(checkpoint, drafter, options, place.Budget);
+            IComputeDevice device = place.Create(checkpoint.Config.RmsEpsilon);
+            giveBack = device.Dispose;
+            log(DeviceLine + device.Name);
+            if (device is CpuDevice { Remark: { } remark }) log(remark);
             foreach (string line in plan.Lines()) log(line);
             ModelRunner runner = new(device, checkpoint, plan, drafter, Speculation.MaxDrafts(options, checkpoint.Config));
-            log(string.Create(CultureInfo.InvariantCulture, $"Weights loaded in {runner.LoadTime.TotalSeconds:0.00} s, {runner.DeviceWeightBytes / 1e9:0.00} GB of them packed for the device"));
+            log(string.Create(CultureInfo.InvariantCulture, $"Weights loaded in {runner.LoadTime.TotalSeconds:0.00} s, {runner.DeviceWeightBytes / 1e9:0.00} GB of them {(plan.Budget.HoldsWeights ? "on" : "packed for")} the device"));
             return (runner, plan.MaxModelLength);
         }
         catch
         {
-            device.Dispose();
+            giveBack();
             throw;
         }
     }
 
-    /// <summary>The memory plan, made before anything is allocated.</summary>
+    /// <summary>The memory plan, made before anything is allocated, for the device that the options name.</summary>
     public static RunnerPlan Plan(Checkpoint checkpoint, Checkpoint? drafter, ServerOptions options)
     {
+        DevicePlace place = DevicePlace.Open(options, static _ => { });
+        try
+        {
+            return Plan(checkpoint, drafter, options, place.Budget);
+        }
+        finally
+        {
+            place.Close();
+        }
+    }
+
+    private static RunnerPlan Plan(Checkpoint checkpoint, Checkpoint? drafter, ServerOptions options, DeviceBudget budget)
+    {
         long weights = checkpoint.StoredTensors.Sum(static t => t.Bytes);
+        TensorSource largest = checkpoint.StoredTensors.MaxBy(static t => t.Bytes);
+        if (largest.Bytes > budget.LargestBuffer)
+        {
+            throw new MemoryPlanException(
+                $"{largest.Name} has {RunnerPlan.Bytes(largest.Bytes)}, but --device {options.Device} gives no buffer of more than {RunnerPlan.Bytes(budget.LargestBuffer)}. " +
+                "Choose a checkpoint in a smaller type, or another --device.");
+        }
         RunnerOptions wanted = new(
             KvType(options.KvCacheDtype), options.BlockSize, options.KvCacheMemory, options.MaxModelLen,
             Math.Min(options.MaxNumSeqs, options.MaxNumBatchedTokens), options.MaxNumBatchedTokens);
-        // What the container or machine gives the process, as the runtime sees it.
-        return RunnerPlan.Make(checkpoint.Config, weights, wanted, GC.GetGCMemoryInfo().TotalAvailableMemoryBytes, drafter);
+        return RunnerPlan.Make(checkpoint.Config, weights, wanted, budget, drafter);
     }
 
-    private static WorkerPlacement Placement(ServerOptions options, Action<string> log)
-    {
-        bool pins = WorkerPlacement.IsList(options.CpuAffinity);
-        if (!pins || ThreadAffinity.IsSupported)
-            return WorkerPlacement.Make(options.Threads, options.CpuAffinity, CpuTopology.OfThisMachine(), Environment.ProcessorCount);
-        log($"--cpu-affinity {options.CpuAffinity} is left out: threads are pinned on Linux only.");
-        return WorkerPlacement.Free(options.Threads);
-    }
-
-    // On the CPU the fast choices are bytes for activations and halves for the cache, as in llama.cpp.
-    private static ActivationType Activations(ActivationChoice choice) =>
-        choice == ActivationChoice.F32 ? ActivationType.F32 : ActivationType.Int8;
-
+    // Halves are the fast choice on every device.
     private static KvCacheType KvType(KvCacheChoice choice) => choice switch
     {
         KvCacheChoice.F32 => KvCacheType.F32,

@@ -100,6 +100,7 @@ public static class OptionsReader
         if (options.Host != "localhost" && options.Host != "*" && !System.Net.IPAddress.TryParse(options.Host, out _))
             mistakes.Add($"--host: '{options.Host}' is neither an IP address nor 'localhost' or '*'.");
         if (WorkerPlacement.Mistake(options.CpuAffinity) is { } affinity) mistakes.Add($"--cpu-affinity: {affinity}");
+        if (DeviceName.Mistake(options.Device) is { } device) mistakes.Add($"--device: {device}");
         if (options.Model is { } model && !File.Exists(model) && !Directory.Exists(model))
             mistakes.Add($"--model: there is no file or folder '{model}'.");
     }
@@ -131,6 +132,13 @@ public static class OptionsReader
         {
             if (!Uri.TryCreate(text, UriKind.Absolute, out Uri? uri) || uri.Scheme is not ("http" or "https")) return $"'{text}' is not an http address.";
             value = uri;
+        }
+        else if (type == typeof(double))
+        {
+            if (!double.TryParse(text, NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out double share)) return $"'{text}' is not a number.";
+            if (property.GetCustomAttribute<RangeAttribute>() is { } range && (share < (double)range.Minimum || share > (double)range.Maximum))
+                return string.Create(CultureInfo.InvariantCulture, $"{text} is not between {range.Minimum} and {range.Maximum}.");
+            value = share;
         }
         else if (type == typeof(TimeSpan))
         {

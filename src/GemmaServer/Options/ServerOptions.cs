@@ -3,16 +3,6 @@ using GemmaServer.Text;
 
 namespace GemmaServer;
 
-/// <summary>Where the model is computed.</summary>
-public enum DeviceKind
-{
-    /// <summary>The best device this build has.</summary>
-    Auto,
-
-    /// <summary>The processor.</summary>
-    Cpu,
-}
-
 /// <summary>How keys and values are stored.</summary>
 public enum KvCacheChoice
 {
@@ -135,15 +125,15 @@ public sealed class ServerOptions
     [Flag("block-size", "positions in one KV page"), Range(1, 1024)]
     public int BlockSize { get; init; } = 16;
 
-    /// <summary>Bytes of the KV pool; suffixes K, M, G. Default: half of the memory left beside the weights, or less where every sequence fits at full length.</summary>
+    /// <summary>Bytes of the KV pool; suffixes K, M, G. Default: half of the memory left beside the weights, or less where every sequence fits at full length; on a GPU all that --gpu-memory-utilization leaves, which bounds it there.</summary>
     [Flag("kv-cache-memory", "bytes of the KV pool (suffix K, M, G)", Bytes = true), Range(1L << 16, 1L << 46)]
     public long? KvCacheMemory { get; init; }
 
-    /// <summary>Element type of the KV cache: auto, f32, f16, bf16 or q8_0. Default auto: the device's fast choice (f16 on the CPU); f32 is exact.</summary>
+    /// <summary>Element type of the KV cache: auto, f32, f16, bf16 or q8_0. Default auto: the device's fast choice (f16); f32 is exact.</summary>
     [Flag("kv-cache-dtype", "element type of the KV cache")]
     public KvCacheChoice KvCacheDtype { get; init; }
 
-    /// <summary>Arithmetic of quantized matrix products: auto, f32 or int8. Default auto: the device's fast choice (int8 on the CPU); f32 is exact.</summary>
+    /// <summary>Arithmetic of quantized matrix products: auto, f32 or int8. Default auto: the device's fast choice (int8 on the CPU, f32 on GPUs); f32 is exact.</summary>
     [Flag("activations", "arithmetic of quantized matrix products")]
     public ActivationChoice Activations { get; init; }
 
@@ -155,9 +145,23 @@ public sealed class ServerOptions
     [Flag("num-speculative-tokens", "tokens guessed in a step; by size when absent"), Range(1, 32)]
     public int? NumSpeculativeTokens { get; init; }
 
-    /// <summary>Where the model is computed: auto or cpu. Default auto.</summary>
-    [Flag("device", "where the model is computed")]
-    public DeviceKind Device { get; init; }
+    /// <summary>
+    /// Where the model is computed: auto, cpu, cuda, cuda:N, opencl, opencl:N. Default auto: the first CUDA device whose driver
+    /// and kernel compiler are there, else the CPU; OpenCL only when asked for.
+    /// </summary>
+    [Flag("device", "where the model is computed: auto, cpu, cuda, cuda:N, opencl or opencl:N")]
+    public string Device { get; init; } = "auto";
+
+    /// <summary>Share of a GPU's memory that weights, buffers and KV pool take together. Default 0.9, as vLLM.</summary>
+    [Flag("gpu-memory-utilization", "share of a GPU's memory that is used"), Range(0.01, 1.0)]
+    public double GpuMemoryUtilization { get; init; } = 0.9;
+
+    /// <summary>
+    /// On GPUs, one kernel for all batch sizes, so that a row's result does not depend, bit for bit, on what is computed beside it.
+    /// Default off: faster kernels by batch size. The CPU is always so.
+    /// </summary>
+    [Flag("batch-invariant", "on GPUs, results that do not depend on the batch, bit for bit")]
+    public bool BatchInvariant { get; init; }
 
     /// <summary>Worker threads of the CPU device. Default: the physical cores that the process may use, or the length of a CPU list.</summary>
     [Flag("threads", "worker threads of the CPU device"), Range(1, 1024)]

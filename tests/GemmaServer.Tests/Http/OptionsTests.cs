@@ -38,7 +38,7 @@ public sealed class OptionsTests
         }, null, null, out List<string> mistakes);
         Assert.Empty(mistakes);
         Assert.Equal("0-3,8-11", o.CpuAffinity);
-        Assert.Equal((2L << 30, 65536L, KvCacheChoice.Q8_0, ActivationChoice.Int8, DeviceKind.Cpu), (o.KvCacheMemory, o.BodyLimit, o.KvCacheDtype, o.Activations, o.Device));
+        Assert.Equal((2L << 30, 65536L, KvCacheChoice.Q8_0, ActivationChoice.Int8, "cpu"), (o.KvCacheMemory, o.BodyLimit, o.KvCacheDtype, o.Activations, o.Device));
         Assert.Equal((TimeSpan.FromSeconds(90), 7), (o.RequestTimeout, o.MaxQueuePerKey));
         Assert.Equal((TimeSpan.FromMinutes(2), TimeSpan.FromMilliseconds(500), false, true), (o.DrainTimeout, o.QueueTimeout, o.EnableSwagger, o.StrictFields));
         Assert.Equal(((TemplateFlavour?)TemplateFlavour.Large, ReasoningField.ReasoningContent, LogFormat.Text, 5L), (o.ChatTemplate, o.ReasoningField, o.LogFormat, o.Seed));

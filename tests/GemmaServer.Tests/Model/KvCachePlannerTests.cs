@@ -35,7 +35,7 @@ public sealed class KvCachePlannerTests
 
         RunnerPlan plan = RunnerPlan.Make(
             CheckpointsPublishedSizesTests.Published("E2B"), 0,
-            new RunnerOptions(KvCacheType.F16, BlockSize: 16, KvCacheMemory: 64L << 30, Tokens, Conversations, MaxBatchTokens: 512), 128L << 30);
+            new RunnerOptions(KvCacheType.F16, BlockSize: 16, KvCacheMemory: 64L << 30, Tokens, Conversations, MaxBatchTokens: 512), DeviceBudget.Cpu(128L << 30));
         long pool = plan.KvCache.PageBytes * plan.KvCache.PageCount;
         Assert.Equal(18_744, plan.KvCache.PageCount);
         Assert.InRange(pool, paper, paper * 1.1);

@@ -26,9 +26,11 @@ internal static class LogitMask
     }
 
     /// <summary>Whether the bans leave a token that may be chosen. Only few of them are asked about: more are allowed than banned, or nearly so.</summary>
-    public static bool LeavesAny(ulong[] allowed, SamplingParams p, SlotState slot)
+    public static bool LeavesAny(ulong[] allowed, SamplingParams p, SlotState slot) => LeavesAny(allowed, p, slot.Generated < p.MinTokens);
+
+    /// <summary>As <see cref="LeavesAny(ulong[], SamplingParams, SlotState)"/>, where it is said whether end tokens are banned.</summary>
+    public static bool LeavesAny(ulong[] allowed, SamplingParams p, bool mayNotEnd)
     {
-        bool mayNotEnd = slot.Generated < p.MinTokens;
         int left = p.BannedTokens.Count + (mayNotEnd ? p.EndTokens.Count : 0);
         if (left == 0) return true;
         for (int word = 0; word < allowed.Length; word++)

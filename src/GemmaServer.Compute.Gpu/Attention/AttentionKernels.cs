@@ -1,0 +1,69 @@
+namespace GemmaServer.Compute;
+
+/// <summary>One layer shape's kernels, compiled for its dimensions. Sources: <c>norm_rope_store.cl</c>, <c>attend.cl</c>, <c>merge_chunks.cl</c>.</summary>
+internal sealed class AttentionKernels
+{
+    /// <summary>Lanes of the attention kernel and keys of a chunk; chunks begin at multiples of this position.</summary>
+    public const int ChunkKeys = 256;
+
+    /// <summary>Lanes of the kernel that adds chunks up.</summary>
+    public const int MergeGroup = 128;
+
+    /// <summary>Most queries (rows times heads) of a group: their sums lie in registers.</summary>
+    private const int MostQueries = 16;
+
+    public AttentionKernels(GpuContext gpu, AttentionPlan plan, GpuKvCache cache)
+    {
+        int headsPerKv = plan.HeadCount / plan.KvHeadCount, heads = Math.Min(headsPerKv, MostQueries);
+        while (headsPerKv % heads != 0) heads--;
+        RowsPerBlock = MostQueries / heads;
+        HeadGroups = plan.HeadCount / heads;
+        NormGroup = plan.HeadDim >= 256 ? 128 : 64;
+        LayerOffset = cache.LayerOffset(plan.KvGroup, plan.KvIndex);
+        int groups = Math.Clamp(ChunkKeys / (plan.HeadDim / 4), 1, 8);
+        // 16-byte addresses of four floats, 8-byte ones of four halves.
+        bool aligned = cache.Plan.PageBytes % 16 == 0 && LayerOffset % 16 == 0 && plan.KeyDim % 4 == 0;
+        (string, int)[] shape =
+        [
+            ("DIM", plan.HeadDim), ("KEY_DIM", plan.KeyDim), ("KV_HEADS", plan.KvHeadCount), ("TOKENS_PER_PAGE", cache.Plan.Groups[plan.KvGroup].TokensPerPage),
+            ("PAGE_BYTES", (int)cache.Plan.PageBytes), ("KV_TYPE", (int)cache.Plan.Type), ("ALIGNED", aligned ? 1 : 0),
+        ];
+        NormRopeStore = gpu.Kernel(new KernelSource("norm_rope_store.cl", ["kv.h"],
+            [.. shape, ("GROUP", NormGroup), ("HEADS", plan.HeadCount), ("VALUE_IS_KEY", plan.ValueIsKey ? 1 : 0)]), "norm_rope_store");
+        Blocks = Attend(RowsPerBlock, split: false);
+        Single = Attend(1, split: false);
+        Split = Attend(1, split: true);
+        Merge = gpu.Kernel(new KernelSource("merge_chunks.cl", ["kv.h"], [.. shape, ("GROUP", MergeGroup), ("CHUNK", ChunkKeys)]), "merge_chunks");
+
+        GpuKernel Attend(int rows, bool split) => gpu.Kernel(new KernelSource("attend.cl", ["kv.h"],
+        [
+            .. shape, ("GROUP", ChunkKeys), ("KEY_GROUPS", groups), ("HEADS_PER_KV", headsPerKv), ("HEADS", heads), ("ROWS", rows),
+            ("QUERIES", (rows * heads + 3) / 4 * 4), ("SLICE", plan.HeadDim % 32 == 0 ? 32 : 16), ("SPLIT", split ? 1 : 0),
+        ]), "attend");
+    }
+
+    /// <summary>Rows of a prompt that a group takes.</summary>
+    public int RowsPerBlock { get; }
+
+    /// <summary>Groups for the heads of a block.</summary>
+    public int HeadGroups { get; }
+
+    /// <summary>Lanes of the norms' kernel.</summary>
+    public int NormGroup { get; }
+
+    /// <summary>The layer's place in a page.</summary>
+    public int LayerOffset { get; }
+
+    public GpuKernel NormRopeStore { get; }
+
+    /// <summary>Blocks of <see cref="RowsPerBlock"/>, all their chunks one after the other.</summary>
+    public GpuKernel Blocks { get; }
+
+    /// <summary>Blocks of one row, all their chunks one after the other.</summary>
+    public GpuKernel Single { get; }
+
+    /// <summary>Blocks of one row, a chunk to a group.</summary>
+    public GpuKernel Split { get; }
+
+    public GpuKernel Merge { get; }
+}

@@ -1,0 +1,73 @@
+using GemmaServer.Compute;
+using GemmaServer.Model;
+
+namespace GemmaServer;
+
+/// <summary>
+/// The device that the options name: opened, so that its memory is known, and with nothing on it yet. A new kind of device is a
+/// name in <see cref="DeviceName"/> and a line in <see cref="Open"/>.
+/// </summary>
+/// <param name="Budget">Its memory, for the plan.</param>
+/// <param name="Create">Makes the device, given the epsilon of the model's norms; it owns what was opened from then on.</param>
+/// <param name="Close">Gives back what was opened, where no device was made.</param>
+internal sealed record DevicePlace(DeviceBudget Budget, Func<float, IComputeDevice> Create, Action Close)
+{
+    /// <summary>Opens what <c>--device</c> names.</summary>
+    /// <exception cref="GpuException">It is not there or cannot be used; the message says what to do.</exception>
+    /// <exception cref="ArgumentException">Threads cannot be placed as wanted.</exception>
+    public static DevicePlace Open(ServerOptions options, Action<string> log)
+    {
+        if (!DeviceName.TryParse(options.Device, out DeviceName name)) throw new ArgumentException($"--device: {DeviceName.Mistake(options.Device)}");
+        return name.Kind switch
+        {
+            DeviceKind.Cpu => Cpu(options, log),
+            DeviceKind.Cuda => Gpu(GpuApi.Cuda, name.Index, options),
+            DeviceKind.OpenCl => Gpu(GpuApi.OpenCl, name.Index, options),
+            DeviceKind.Ilgpu => throw new ArgumentException(
+                "--device ilgpu: this build has no ILGPU kernels. Build with -p:Ilgpu=true (docs/decisions/ilgpu.md), or choose --device cuda or opencl."),
+            _ => Auto(options, log),
+        };
+    }
+
+    private static DevicePlace Auto(ServerOptions options, Action<string> log)
+    {
+        if (GpuDevices.CudaMissing() is { } missing)
+        {
+            log($"--device auto: the CPU, because {missing}. OpenCL is used only when asked for.");
+            return Cpu(options, log);
+        }
+        log("--device auto: the first CUDA device.");
+        return Gpu(GpuApi.Cuda, 0, options);
+    }
+
+    private static DevicePlace Cpu(ServerOptions options, Action<string> log) => new(
+        // What the container or machine gives the process, as the runtime sees it.
+        DeviceBudget.Cpu(GC.GetGCMemoryInfo().TotalAvailableMemoryBytes),
+        epsilon => new CpuDevice(Placement(options, log), CpuActivations(options.Activations), epsilon, options.Amx == AmxChoice.Auto),
+        static () => { });
+
+    private static DevicePlace Gpu(GpuApi api, int index, ServerOptions options)
+    {
+        GpuContext gpu = GpuDevices.Open(api, index);
+        GpuInfo info = gpu.Info;
+        (long total, long free) = (info.TotalBytes, gpu.FreeBytes);
+        if (info.SharesHostMemory) free = Math.Min(free, GC.GetGCMemoryInfo().TotalAvailableMemoryBytes);
+        DeviceBudget budget = DeviceBudget.Gpu(total, free, options.GpuMemoryUtilization, info.SharesHostMemory) with { LargestBuffer = info.LargestBuffer };
+        return new DevicePlace(budget, epsilon => new GpuDevice(gpu, new GpuOptions(GpuActivations(options.Activations), options.BatchInvariant, epsilon)), gpu.Dispose);
+    }
+
+    private static WorkerPlacement Placement(ServerOptions options, Action<string> log)
+    {
+        bool pins = WorkerPlacement.IsList(options.CpuAffinity);
+        if (!pins || ThreadAffinity.IsSupported)
+            return WorkerPlacement.Make(options.Threads, options.CpuAffinity, CpuTopology.OfThisMachine(), Environment.ProcessorCount);
+        log($"--cpu-affinity {options.CpuAffinity} is left out: threads are pinned on Linux only.");
+        return WorkerPlacement.Free(options.Threads);
+    }
+
+    // On the CPU bytes are the fast choice, as in llama.cpp.
+    private static ActivationType CpuActivations(ActivationChoice choice) => choice == ActivationChoice.F32 ? ActivationType.F32 : ActivationType.Int8;
+
+    // Which is faster on a GPU was not measured yet; until then the exact one.
+    private static ActivationType GpuActivations(ActivationChoice choice) => choice == ActivationChoice.Int8 ? ActivationType.Int8 : ActivationType.F32;
+}

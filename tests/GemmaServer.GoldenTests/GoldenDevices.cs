@@ -1,0 +1,27 @@
+using GemmaServer.Compute;
+using GemmaServer.Tests;
+
+namespace GemmaServer.GoldenTests;
+
+/// <summary>The devices that reference models run on here: the CPU, and those of <see cref="TestDevices"/> that are there.</summary>
+internal static class GoldenDevices
+{
+    public const string Cpu = "cpu";
+
+    /// <summary>Opens one; what is not the CPU's runs one kernel for all batch sizes where a test compares bits.</summary>
+    public static IComputeDevice Open(string name, ActivationType activations, float epsilon, int threads, bool batchInvariant) =>
+        name == Cpu ? new CpuDevice(threads, activations, epsilon) : TestDevices.Open(name, activations, batchInvariant);
+
+    /// <summary>Every case on the CPU, and <paramref name="elsewhere"/> (all, when it is not given) on the other devices.</summary>
+    public static IEnumerable<object[]> With(IEnumerable<object[]> cases, IEnumerable<object[]>? elsewhere = null) =>
+        On([Cpu], cases).Concat(On(TestDevices.Names, elsewhere ?? cases));
+
+    /// <summary>A test without further data, once for each device.</summary>
+    public static IEnumerable<object[]> Each() => With([[]]);
+
+    /// <summary>Every case on every device that is not the CPU.</summary>
+    public static IEnumerable<object[]> Elsewhere(IEnumerable<object[]> cases) => On(TestDevices.Names, cases);
+
+    private static IEnumerable<object[]> On(IEnumerable<string> devices, IEnumerable<object[]> cases) =>
+        devices.SelectMany(d => cases.Select(c => (object[])[d, .. c]));
+}
