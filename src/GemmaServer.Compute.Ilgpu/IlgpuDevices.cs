@@ -10,19 +10,23 @@ public static class IlgpuDevices
     /// <param name="name">One of <see cref="Names"/>.</param>
     /// <param name="options">How it computes.</param>
     /// <exception cref="IlgpuException">There is none, or kernels do not compile for it.</exception>
-    /// <exception cref="ArgumentException">No such name.</exception>
-    public static IComputeDevice Open(string name, IlgpuOptions options) => name switch
+    public static IComputeDevice Open(string name, IlgpuOptions options) => Make(Start(name), options);
+
+    /// <summary>Opens what a name stands for, so that its memory is known.</summary>
+    /// <exception cref="IlgpuException">There is none.</exception>
+    internal static IlgpuRuntime Start(string name) => name switch
     {
-        "ilgpu" => OpenAny(options),
-        "ilgpu:cuda" => Open(IlgpuBackend.Cuda, options),
-        "ilgpu:opencl" => Open(IlgpuBackend.OpenCl, options),
-        "ilgpu:cpu" => Open(IlgpuBackend.Cpu, options),
-        _ => throw new ArgumentException($"No ILGPU device is called {name}; there are {string.Join(", ", Names)}."),
+        "ilgpu" => StartAny(),
+        "ilgpu:cuda" => new IlgpuRuntime(IlgpuBackend.Cuda),
+        "ilgpu:opencl" => new IlgpuRuntime(IlgpuBackend.OpenCl),
+        "ilgpu:cpu" => new IlgpuRuntime(IlgpuBackend.Cpu),
+        _ => throw new IlgpuException($"No ILGPU device is called {name}; there are {string.Join(", ", Names)}."),
     };
 
-    internal static IComputeDevice Open(IlgpuBackend backend, IlgpuOptions options, LaunchShape? shape = null)
+    /// <summary>Makes the device, which owns the runtime from then on.</summary>
+    /// <exception cref="IlgpuException">A kernel does not compile.</exception>
+    internal static IComputeDevice Make(IlgpuRuntime runtime, IlgpuOptions options)
     {
-        IlgpuRuntime runtime = new(backend, shape);
         try
         {
             return new IlgpuDevice(runtime, options);
@@ -35,21 +39,21 @@ public static class IlgpuDevices
         }
     }
 
-    private static IComputeDevice OpenAny(IlgpuOptions options)
+    private static IlgpuRuntime StartAny()
     {
         try
         {
-            return Open(IlgpuBackend.Cuda, options);
+            return new IlgpuRuntime(IlgpuBackend.Cuda);
         }
         catch (IlgpuException cuda)
         {
             try
             {
-                return Open(IlgpuBackend.OpenCl, options);
+                return new IlgpuRuntime(IlgpuBackend.OpenCl);
             }
             catch (IlgpuException openCl)
             {
-                throw new IlgpuException($"No GPU for ILGPU. {cuda.Message} {openCl.Message}", cuda);
+                throw new IlgpuException($"no GPU for ILGPU. {cuda.Message} {openCl.Message}", cuda);
             }
         }
     }

@@ -1,4 +1,7 @@
 using GemmaServer.Compute;
+#if ILGPU
+using GemmaServer.Compute.Ilgpu;
+#endif
 
 namespace GemmaServer.Tests;
 
@@ -20,8 +23,20 @@ public static class TestDevices
     internal static IComputeDevice Open(string name, ActivationType activations = ActivationType.F32, bool batchInvariant = false) => name switch
     {
         "opencl" => new GpuDevice(new OpenClContext(0), new GpuOptions(activations, batchInvariant)),
+#if ILGPU
+        Simulator => IlgpuDevices.Open(name, new IlgpuOptions(activations, batchInvariant)),
+#endif
         _ => throw new ArgumentException($"No device is called {name}."),
     };
 
+    /// <summary>Whether a device can hold keys and values of a type.</summary>
+    internal static bool Holds(string name, KvCacheType type) => type != KvCacheType.Q8_0 || name != Simulator;
+
+    private const string Simulator = "ilgpu:cpu";
+
+#if ILGPU
+    private static List<string> Find() => OpenClDriver.Missing is null ? ["opencl", Simulator] : [Simulator];
+#else
     private static List<string> Find() => OpenClDriver.Missing is null ? ["opencl"] : [];
+#endif
 }

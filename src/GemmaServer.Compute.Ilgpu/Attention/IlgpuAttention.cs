@@ -116,7 +116,7 @@ internal sealed class IlgpuAttention(IlgpuRuntime runtime, IlgpuStep step, float
     {
         KvGroup group = cache.Plan.Groups[plan.KvGroup];
         return new AttentionShape(
-            0, step.RowCount, plan.HeadCount, plan.KvHeadCount, plan.HeadDim, plan.IsCompact ? plan.KeyDim / 2 : _ropes[plan.Rope].Pairs,
+            0, step.RowCount, plan.HeadCount, plan.KvHeadCount, plan.HeadDim, plan.IsCompact ? IlgpuKvCache.StoredPairs(plan) : _ropes[plan.Rope].Pairs,
             plan.IsCompact ? 1 : 0, plan.OwnsKv ? 1 : 0, plan.ValueIsKey ? 1 : 0, plan.PastOnly ? 1 : 0, plan.Window,
             qkv.Stride, heads.Stride, 0, group.TokensPerPage, plan.KvGroup * step.MaxSequences, cache.PageFours, cache.LayerFours(plan.KvGroup, plan.KvIndex));
     }

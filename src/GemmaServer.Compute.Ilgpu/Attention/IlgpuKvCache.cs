@@ -27,10 +27,9 @@ internal sealed class IlgpuKvCache : DeviceKvCache
             for (int i = 0; i < group.Layers.Count; i++)
             {
                 AttentionPlan shape = layerShape(group.Layers[i]);
-                if (shape.HeadDim % 8 != 0 || shape.KeyDim % 8 != 0)
-                    throw new NotSupportedException($"The ILGPU device needs heads and stored keys in multiples of 8, not {shape.HeadDim} and {shape.KeyDim}.");
+                if (shape.HeadDim % 8 != 0) throw new NotSupportedException($"The ILGPU device needs heads in multiples of 8 elements, not {shape.HeadDim}.");
                 _layerFours[g][i] = fours;
-                fours += (long)group.TokensPerPage * shape.KvHeadCount * (shape.HeadDim + shape.KeyDim) / 4;
+                fours += (long)group.TokensPerPage * shape.KvHeadCount * (shape.HeadDim + (shape.IsCompact ? 2 * StoredPairs(shape) : shape.HeadDim)) / 4;
             }
             most = Math.Max(most, fours);
         }
@@ -39,6 +38,9 @@ internal sealed class IlgpuKvCache : DeviceKvCache
         PageFours = most;
         Buffer = runtime.Allocate<uint>(PageFours * plan.PageCount * ElementBytes);
     }
+
+    /// <summary>Pairs of a compact key, rounded up to what kernels take at a time: those that are too many turn by nothing.</summary>
+    public static int StoredPairs(AttentionPlan plan) => Math.Min((plan.KeyDim / 2 + 3) / 4 * 4, plan.HeadDim / 2);
 
     public int ElementBytes { get; }
 

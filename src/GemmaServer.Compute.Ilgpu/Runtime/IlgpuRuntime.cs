@@ -55,6 +55,9 @@ internal sealed class IlgpuRuntime : IDisposable
 
     public Accelerator Accelerator { get; }
 
+    /// <summary>Bytes that others leave; where the driver does not say, all.</summary>
+    public long FreeBytes => Accelerator is CudaAccelerator cuda ? cuda.GetFreeMemory() : Accelerator.MemorySize;
+
     /// <summary>Contexts of the simulator have groups of NVIDIA's kind; its default ends at 16 lanes.</summary>
     public static Context CreateContext(IlgpuBackend backend) => Context.Create(builder =>
     {
