@@ -9,6 +9,9 @@ internal sealed class IlgpuAttention(IlgpuRuntime runtime, IlgpuStep step, float
     /// <summary>Floats of scores and partial results at most, unless one row needs more: 64 MiB.</summary>
     private const long MostScratch = 1 << 24;
 
+    /// <summary>Keys that a row may see: twice Gemma 4's longest context.</summary>
+    private const long MostKeys = 1 << 19;
+
     /// <summary>Lanes that share a head: of 512 elements each takes two fours.</summary>
     private const int MostHeadLanes = 64;
 
@@ -30,7 +33,7 @@ internal sealed class IlgpuAttention(IlgpuRuntime runtime, IlgpuStep step, float
         Kernels(plan.Type);
         foreach (KvGroup group in plan.Groups)
         {
-            _mostTokens = Math.Max(_mostTokens, group.Window > 0 ? group.Window : (long)plan.PageCount * group.TokensPerPage);
+            _mostTokens = Math.Max(_mostTokens, group.Window > 0 ? group.Window : Math.Min(MostKeys, (long)plan.PageCount * group.TokensPerPage));
             foreach (int layer in group.Layers) Widen(layerShape(layer));
         }
         return cache;

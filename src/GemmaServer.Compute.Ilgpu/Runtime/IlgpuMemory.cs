@@ -48,6 +48,12 @@ internal sealed class IlgpuTensor : DeviceTensor
             WriteRow(row, values.Slice(at, Math.Min(Columns, values.Length - at)));
     }
 
+    /// <summary>The first rows, as far apart as here.</summary>
+    public void Upload(float[] values, int rows)
+    {
+        if (rows > 0) View.SubView(0, (long)rows * Stride).CopyFromCPU(ref values[0], (long)rows * Stride);
+    }
+
     public unsafe void WriteRow(int row, ReadOnlySpan<float> values)
     {
         fixed (float* p = values) View.SubView((long)row * Stride, values.Length).CopyFromCPU(ref *p, values.Length);

@@ -35,12 +35,12 @@ internal sealed class IlgpuGather(IlgpuRuntime runtime, IlgpuStep step, IlgpuMat
             matMul.Gather(step, table, 1f, tensor);
             return tensor;
         }
-        if (_decoded.Length < table.Columns) _decoded = new float[table.Columns];
-        for (int row = 0; row < step.RowCount; row++)
-        {
-            table.Mapped.DecodeRow(step.Host.Tokens[row], _decoded);
-            tensor.WriteRow(row, _decoded.AsSpan(0, table.Columns));
-        }
+        if (_decoded.Length < room * tensor.Stride) _decoded = new float[room * tensor.Stride];
+        for (int row = 0; row < step.RowCount; row++) table.Mapped.DecodeRow(step.Host.Tokens[row], _decoded.AsSpan(row * tensor.Stride, table.Columns));
+        // Whole rows in one copy; a wider table may have been decoded here, so what is behind a row's end must be zero again.
+        if (tensor.Stride > table.Columns)
+            for (int row = 0; row < step.RowCount; row++) _decoded.AsSpan(row * tensor.Stride + table.Columns, tensor.Stride - table.Columns).Clear();
+        tensor.Upload(_decoded, step.RowCount);
         return tensor;
     }
 
