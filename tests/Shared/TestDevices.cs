@@ -8,7 +8,7 @@ namespace GemmaServer.Tests;
 /// <summary>A test that every device of the contract passes that can run here; skipped, saying so, where none but the CPU's can.</summary>
 public sealed class DeviceTheoryAttribute : TheoryAttribute
 {
-    public DeviceTheoryAttribute() => Skip = TestDevices.Names.Count > 0 ? null : OpenClDriver.Missing;
+    public DeviceTheoryAttribute() => Skip = TestDevices.Names.Count > 0 ? null : $"{OpenClDriver.Missing} {CudaDriver.Missing}";
 }
 
 /// <summary>The devices beside the CPU's that can run here, by the names that --device takes.</summary>
@@ -23,6 +23,7 @@ public static class TestDevices
     internal static IComputeDevice Open(string name, ActivationType activations = ActivationType.F32, bool batchInvariant = false) => name switch
     {
         "opencl" => new GpuDevice(new OpenClContext(0), new GpuOptions(activations, batchInvariant)),
+        "cuda" => new GpuDevice(CudaDriver.Open(), new GpuOptions(activations, batchInvariant)),
 #if ILGPU
         Simulator => IlgpuDevices.Open(name, new IlgpuOptions(activations, batchInvariant)),
 #endif
@@ -34,9 +35,14 @@ public static class TestDevices
 
     private const string Simulator = "ilgpu:cpu";
 
+    private static List<string> Find()
+    {
+        List<string> names = [];
+        if (OpenClDriver.Missing is null) names.Add("opencl");
+        if (CudaDriver.Missing is null) names.Add("cuda");
 #if ILGPU
-    private static List<string> Find() => OpenClDriver.Missing is null ? ["opencl", Simulator] : [Simulator];
-#else
-    private static List<string> Find() => OpenClDriver.Missing is null ? ["opencl"] : [];
+        names.Add(Simulator);
 #endif
+        return names;
+    }
 }

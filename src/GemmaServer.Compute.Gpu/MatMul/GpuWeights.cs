@@ -13,6 +13,9 @@ internal sealed unsafe class GpuWeights(GpuContext gpu) : IDisposable
     /// <summary>Bytes of all matrices.</summary>
     public long Bytes { get; private set; }
 
+    /// <summary>Columns of the widest matrix that has been loaded: what activations in bytes need room for.</summary>
+    public int MostColumns { get; private set; }
+
     /// <summary>A matrix from parts stacked by rows.</summary>
     /// <exception cref="ArgumentException">No part, parts of different width, or a shape that the bytes cannot hold.</exception>
     public GpuMatrix Load(params ReadOnlySpan<TensorSource> sources)
@@ -33,10 +36,12 @@ internal sealed unsafe class GpuWeights(GpuContext gpu) : IDisposable
         ReleasePiece();
         GpuMatrix matrix = new(this, parts, rows, columns);
         Bytes += matrix.Bytes;
+        MostColumns = Math.Max(MostColumns, columns);
         return matrix;
     }
 
     /// <summary>A matrix whose rows are looked up.</summary>
+    // On the device like any other. Gathering from pinned host memory would spare the bytes of E2B's and E4B's per-layer table.
     public GpuMatrix LoadTable(TensorSource source) => Load(source);
 
     /// <summary>Gives a matrix back.</summary>

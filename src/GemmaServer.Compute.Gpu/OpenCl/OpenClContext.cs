@@ -255,8 +255,9 @@ internal sealed unsafe class OpenClContext : GpuContext
 
         public override void Set(int index, float value) => Check(OpenClApi.clSetKernelArg(Handle, (uint)index, sizeof(float), &value));
 
-        public override void Launch(int x, int y, int z, int groupSize, int arguments)
+        public override void Launch(int x, int y, int z, int groupSize, int arguments, int sharedBytes)
         {
+            if (sharedBytes != 0) throw new ArgumentException($"Kernel {Name} was given dynamic shared memory, which is CUDA's alone.");
             if (arguments != _arguments) throw new ArgumentException($"Kernel {Name} takes {_arguments} arguments, not {arguments}.");
             nuint* global = stackalloc nuint[3], local = stackalloc nuint[3];
             (global[0], global[1], global[2]) = ((nuint)x * (nuint)groupSize, (nuint)y, (nuint)z);

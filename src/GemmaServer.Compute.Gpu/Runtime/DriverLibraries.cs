@@ -24,10 +24,32 @@ internal static class DriverLibraries
 
     private static readonly Lock s_lock = new();
     private static readonly Dictionary<string, nint> s_loaded = [];
+    private static readonly HashSet<string> s_replaced = [];
     private static bool s_isRegistered;
 
     /// <summary>Whether a library can be loaded; from then on imports under its key go to it.</summary>
     public static bool TryLoad(string key) => Load(key) != 0;
+
+    /// <summary>The loaded library; 0 where there is none.</summary>
+    public static nint Handle(string key) => Load(key);
+
+    /// <summary>Whether <see cref="Use"/> gave the file.</summary>
+    public static bool IsReplaced(string key)
+    {
+        lock (s_lock) return s_replaced.Contains(key);
+    }
+
+    /// <summary>Takes this file for a key: a stand-in driver, for tests. Before the first call into the library.</summary>
+    public static void Use(string key, string path)
+    {
+        lock (s_lock)
+        {
+            // Whatever is found, the resolver stands.
+            Load(key);
+            s_loaded[key] = NativeLibrary.Load(path);
+            s_replaced.Add(key);
+        }
+    }
 
     /// <summary>The files that were looked for, for messages.</summary>
     public static string Names(string key) => string.Join(", ", s_names[key].Where(static n => n.Contains(".so", StringComparison.Ordinal)));

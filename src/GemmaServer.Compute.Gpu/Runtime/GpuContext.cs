@@ -55,9 +55,16 @@ internal abstract unsafe class GpuContext : IDisposable
     public abstract void Finish();
 
     /// <summary>
-    /// Begins to record what is launched under <paramref name="key"/>, or, where that was recorded already, to leave launches out
-    /// because <see cref="EndGraph"/> replays them. Where the driver has no graphs, launches simply run.
+    /// Begins to record what is launched under <paramref name="key"/>, or, where that was recorded already, to leave it out because
+    /// <see cref="EndGraph"/> replays it. Where the driver has no graphs, it simply runs.
     /// </summary>
+    /// <remarks>
+    /// Between the two may stand kernels, <see cref="Write"/>, <see cref="Read"/> and <see cref="Clear"/>, and their order, grids,
+    /// arguments and addresses are the same each time under one key: a replay uses those of the recording, only what the addresses
+    /// hold is new. So copies from buffers that take turns (<see cref="StagedInts"/>) come before it. What waits or allocates
+    /// (<see cref="Upload"/>, <see cref="Download"/>, <see cref="Record"/>, <see cref="Wait"/>, <see cref="Finish"/>,
+    /// <see cref="Allocate"/>, <see cref="Free"/>) stands outside.
+    /// </remarks>
     public virtual void BeginGraph(long key)
     {
     }

@@ -14,7 +14,13 @@ internal abstract class GpuKernel(string name)
     public abstract void Set(int index, float value);
 
     /// <summary>Queues it over x · y · z groups of <paramref name="groupSize"/> work items; no groups is no launch.</summary>
-    public abstract void Launch(int x, int y, int z, int groupSize, int arguments);
+    /// <param name="x">Groups in the first direction.</param>
+    /// <param name="y">Groups in the second.</param>
+    /// <param name="z">Groups in the third.</param>
+    /// <param name="groupSize">Work items in a group.</param>
+    /// <param name="arguments">How many arguments were given.</param>
+    /// <param name="sharedBytes">CUDA-only kernels: bytes of DYNAMIC_SHARED memory, up to <see cref="GpuInfo.LocalBytes"/>.</param>
+    public abstract void Launch(int x, int y, int z, int groupSize, int arguments, int sharedBytes);
 }
 
 /// <summary>A kernel with the arguments given so far.</summary>
@@ -40,8 +46,8 @@ internal ref struct KernelCall(GpuKernel kernel)
         return this;
     }
 
-    public readonly void Run(int groupSize, int x, int y = 1, int z = 1)
+    public readonly void Run(int groupSize, int x, int y = 1, int z = 1, int sharedBytes = 0)
     {
-        if (x > 0 && y > 0 && z > 0) kernel.Launch(x, y, z, groupSize, _count);
+        if (x > 0 && y > 0 && z > 0) kernel.Launch(x, y, z, groupSize, _count, sharedBytes);
     }
 }

@@ -27,6 +27,16 @@ internal sealed class KernelSource
         _body = text.Append(Read(file)).ToString();
     }
 
+    private KernelSource(string file, string body) => (File, _body) = (file, body);
+
+    /// <summary>A program whose text is no embedded file: tests' own kernels.</summary>
+    public static KernelSource FromText(string name, string text, params ReadOnlySpan<string> headers)
+    {
+        StringBuilder body = new();
+        foreach (string header in headers) body.Append(Read(header)).Append('\n');
+        return new KernelSource(name, body.Append(text).ToString());
+    }
+
     /// <summary>For messages.</summary>
     public string File { get; }
 

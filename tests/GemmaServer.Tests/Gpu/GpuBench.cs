@@ -2,12 +2,12 @@ using GemmaServer.Compute;
 
 namespace GemmaServer.Tests.Gpu;
 
-/// <summary>An OpenCL context with a step, for tests of single kernels.</summary>
+/// <summary>A context with a step, for tests of single kernels: OpenCL's, or CUDA's in a run with GEMMASERVER_TEST_GPU=cuda.</summary>
 internal sealed class GpuBench : IDisposable
 {
-    public GpuBench(int maxRows = 64, int maxSequences = 8)
+    public GpuBench(int maxRows = 64, int maxSequences = 8, GpuContext? gpu = null)
     {
-        Gpu = new OpenClContext(0);
+        Gpu = gpu ?? OpenClDriver.OpenContext();
         Step = new GpuStep(Gpu);
         Step.Reserve(maxRows, maxSequences);
     }
