@@ -3,10 +3,12 @@ FROM mcr.microsoft.com/dotnet/sdk:10.0 AS build
 WORKDIR /source
 COPY global.json Directory.Build.props Directory.Packages.props .editorconfig ./
 COPY src/ src/
+# true takes the ILGPU device in, from nuget.org: docs/decisions/ilgpu.md.
+ARG ILGPU=false
 # Compiled ahead of time: half a second less of the JIT's work before the first token. Methods with loops over wide registers
 # are compiled on the machine that runs them, for what it has.
 RUN dotnet publish src/GemmaServer -c Release -o /app --nologo \
-    --use-current-runtime --self-contained false -p:PublishReadyToRun=true
+    --use-current-runtime --self-contained false -p:PublishReadyToRun=true -p:Ilgpu=${ILGPU}
 
 FROM mcr.microsoft.com/dotnet/aspnet:10.0
 # curl only for the health check.
