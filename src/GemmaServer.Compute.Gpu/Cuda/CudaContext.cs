@@ -293,7 +293,7 @@ internal sealed unsafe class CudaContext : GpuContext
         public override void Dispose()
         {
             if (_pointer == null) return;
-            _gpu.Outside("Dispose of pinned memory");
+            _gpu.Outside();
             // A copy may still be on its way.
             _ = CudaApi.cuStreamSynchronize(_gpu.Stream);
             _ = CudaApi.cuMemFreeHost(_pointer);
