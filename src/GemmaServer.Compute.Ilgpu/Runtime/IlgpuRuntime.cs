@@ -38,9 +38,11 @@ internal sealed class IlgpuRuntime : IDisposable
         _context = CreateContext(backend);
         try
         {
-            if (_context.Devices.Length == 0) throw new IlgpuException($"ILGPU finds no device for its {backend} back end.");
-            // The strongest first, as ILGPU prefers them.
-            Accelerator = _context.GetPreferredDevice(preferCPU: backend == IlgpuBackend.Cpu).CreateAccelerator(_context);
+            // Every context has a simulator beside what was asked for, which ILGPU's own preference falls back to without a word.
+            AcceleratorType type = backend switch { IlgpuBackend.Cuda => AcceleratorType.Cuda, IlgpuBackend.OpenCl => AcceleratorType.OpenCL, _ => AcceleratorType.CPU };
+            Device device = _context.Devices.Where(d => d.AcceleratorType == type && d.WarpSize > 0).MaxBy(static d => d.MemorySize)
+                ?? throw new IlgpuException($"ILGPU finds no device for its {backend} back end.");
+            Accelerator = device.CreateAccelerator(_context);
         }
         catch (Exception e)
         {

@@ -8,7 +8,7 @@ public sealed class RowSuite
 {
     private const int Rows = 5;
 
-    [DeviceTheory(Skip = "waits for the whole device")]
+    [DeviceTheory]
     [MemberData(nameof(TestDevices.All), MemberType = typeof(TestDevices))]
     public void Norms_of_a_layer(string device)
     {

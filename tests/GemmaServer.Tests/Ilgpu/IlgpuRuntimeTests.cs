@@ -1,6 +1,7 @@
 #if ILGPU
 using GemmaServer.Compute;
 using GemmaServer.Compute.Ilgpu;
+using ILGPU.Runtime;
 
 namespace GemmaServer.Tests.Ilgpu;
 
@@ -39,6 +40,17 @@ public sealed class IlgpuRuntimeTests
         using IlgpuRuntime runtime = new(IlgpuBackend.Cpu);
         Assert.True(runtime.Accelerator.MaxNumThreadsPerGroup >= LaunchShape.Gpu.PanelLanes * LaunchShape.Gpu.MostSlices);
         Assert.Equal(32, runtime.Accelerator.WarpSize);
+    }
+
+    [Theory]
+    [InlineData("ilgpu:cuda", AcceleratorType.Cuda)]
+    [InlineData("ilgpu:opencl", AcceleratorType.OpenCL)]
+    public void Where_there_is_no_gpu_the_simulator_does_not_take_its_place(string name, AcceleratorType type)
+    {
+        IlgpuRuntime? runtime = null;
+        IlgpuException? refusal = Record.Exception(() => runtime = IlgpuDevices.Start(name)) as IlgpuException;
+        Assert.True(refusal is not null || runtime!.Accelerator.AcceleratorType == type, $"{name} is {runtime?.Accelerator.Name}");
+        runtime?.Dispose();
     }
 
     [Fact]
