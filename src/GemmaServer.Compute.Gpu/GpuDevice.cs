@@ -84,7 +84,7 @@ public sealed class GpuDevice : IComputeDevice
     public void Reserve(int maxBatchTokens, int maxSequences, int vocabularySize, params ReadOnlySpan<AttentionPlan> readers)
     {
         _step.Reserve(maxBatchTokens, maxSequences);
-        _matMul.Reserve(maxBatchTokens);
+        _matMul.Reserve(maxBatchTokens, _weights.MostColumns);
         _experts.Reserve(maxBatchTokens);
         _attention.Reserve(maxBatchTokens, maxSequences, readers);
         _head.Reserve(maxBatchTokens, maxSequences, vocabularySize);

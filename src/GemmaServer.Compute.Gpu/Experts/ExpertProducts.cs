@@ -8,8 +8,8 @@ namespace GemmaServer.Compute;
 internal readonly record struct ExpertRows(GpuPart Part, int Stride, int First, int Rows);
 
 /// <summary>
-/// The products of a mixture of experts: <c>y[place] = W_expert · x[place / uses]</c>. Kernels: <c>expert_rows.cl</c> for few places,
-/// <c>expert_tiles.cl</c> for many, <c>quantise_places.cl</c>.
+/// The products of a mixture of experts: <c>y[place] = W_expert · x[place / uses]</c>. Kernels: <c>expert_rows.cl</c>,
+/// <c>quantise_places.cl</c>; on CUDA, with activations rounded to bf16, <c>gemm_cuda.cu</c> for more than a few places.
 /// </summary>
 internal sealed class ExpertProducts(GpuContext gpu, GpuStep step, GpuRouting routing, GpuOptions options) : IDisposable
 {
@@ -21,7 +21,10 @@ internal sealed class ExpertProducts(GpuContext gpu, GpuStep step, GpuRouting ro
     private readonly Dictionary<TensorType, Kernels> _kernels = [];
     private readonly Dictionary<TensorType, GpuKernel> _routers = [];
     private readonly GpuKernel _quantise = gpu.Kernel(new KernelSource("quantise_places.cl", [], ("GROUP", QuantiseGroup)), "quantise_rows");
+    private readonly Dictionary<(TensorType Type, int Places, bool Gate), GpuKernel> _tensorKernels = [];
+    private readonly GpuRoundedRows _rounded = new(gpu);
     private GpuBuffer _codes, _scales;
+    private bool _isTensor;
 
     /// <summary>Places that a group takes in the step's products; 1: every place for itself, so that nothing need be sorted.</summary>
     public int TilePlaces { get; private set; }
@@ -33,6 +36,7 @@ internal sealed class ExpertProducts(GpuContext gpu, GpuStep step, GpuRouting ro
     /// <param name="values">Most values of an input, all its rows together.</param>
     public void Reserve(long values)
     {
+        if (HasTensorCores) _rounded.Reserve(1, checked((int)values));
         if (options.Activations != ActivationType.Int8 || !_codes.IsNone) return;
         _codes = gpu.Allocate(values, "experts");
         _scales = gpu.Allocate(values / WeightFormat.Group * 2 * sizeof(int), "experts");
@@ -43,7 +47,8 @@ internal sealed class ExpertProducts(GpuContext gpu, GpuStep step, GpuRouting ro
     {
         // Reading an expert again for another place costs no more than the sort, until places begin to share most experts.
         bool alone = !options.BatchInvariant && 2 * routing.PlaceGrid <= routing.Experts;
-        TilePlaces = alone ? 1 : FewPlaces;
+        _isTensor = HasTensorCores && !alone;
+        TilePlaces = alone ? 1 : _isTensor ? GpuTile.ExpertPlaces(routing.PlaceGrid / routing.Experts) : FewPlaces;
         Tiles = alone ? routing.PlaceGrid : routing.GroupByExpert(TilePlaces);
     }
 
@@ -70,17 +75,45 @@ internal sealed class ExpertProducts(GpuContext gpu, GpuStep step, GpuRouting ro
     /// <param name="sameInput">Whether x is what the product before this one read.</param>
     public void Multiply(GpuBuffer x, int columns, ExpertRows w, int inputUses, GpuBuffer y, bool gate, bool sameInput)
     {
+        if (_isTensor)
+        {
+            MultiplyTiles(x, columns, w, inputUses, y, gate, sameInput);
+            return;
+        }
         bool isInt8 = options.Activations == ActivationType.Int8 && w.Part.Format.IsQuantised;
         if (isInt8 && !sameInput) Quantise(x, columns, routing.Used / inputUses);
         Kernels kernels = Of(w.Part.Format, isInt8);
         Launch(TilePlaces == 1 ? kernels.Alone : kernels.Few, isInt8 ? _codes : x, _scales, columns, w, routing.Used, inputUses, y, gate, Tiles);
     }
 
+    /// <summary>Whether a product with these weights left its input in the form that it needed.</summary>
+    public bool KeepsInput(GpuPart part) => _isTensor || part.Format.IsQuantised;
+
     public void Dispose()
     {
+        _rounded.Dispose();
         if (_codes.IsNone) return;
         gpu.Free(_codes);
         gpu.Free(_scales);
+    }
+
+    private bool HasTensorCores { get; } = options.Activations == ActivationType.BF16 && GpuTile.IsFor(gpu.Info);
+
+    private void MultiplyTiles(GpuBuffer x, int columns, ExpertRows w, int inputUses, GpuBuffer y, bool gate, bool sameInput)
+    {
+        if (!sameInput) _rounded.Round(step.Header, x, columns, step.Grid, 0, routing.Used / inputUses);
+        WeightFormat format = w.Part.Format;
+        GpuTile tile = GpuTile.ForExperts(format.Type, TilePlaces);
+        if (!_tensorKernels.TryGetValue((format.Type, TilePlaces, gate), out GpuKernel? kernel))
+        {
+            KernelSource source = new(
+                "gemm_cuda.cu", ["weights.h", "cuda_tensor.h", "gemm_tile_cuda.h"],
+                format.Constants([.. tile.Constants, ("EXPERTS", 1), ("GATED", 0), ("MEETS_GATE", gate ? 1 : 0)]));
+            _tensorKernels.Add((format.Type, TilePlaces, gate), kernel = gpu.Kernel(source, "gemm"));
+        }
+        w.Part.AddTo(kernel.Begin().Add(routing.Places).Add(routing.Tiles).Add(w.Stride).Add(inputUses).Add(_rounded.Buffer))
+            .Add(w.First).Add(w.Rows).Add(y).Add(w.Rows).Add(0).Add(columns)
+            .Run(tile.Group, Tiles, (w.Rows + tile.Columns - 1) / tile.Columns, sharedBytes: tile.SharedBytes(format.Type));
     }
 
     private void Launch(

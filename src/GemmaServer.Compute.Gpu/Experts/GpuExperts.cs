@@ -48,7 +48,7 @@ internal sealed class GpuExperts : IDisposable
         ExpertRows ups = isTogether ? gates with { First = expertWidth } : new ExpertRows(OnlyPart(up!), expertWidth, 0, expertWidth);
         _products.Begin();
         _products.Multiply(x.Buffer, x.Columns, gates, _routing.Used, _activation.Buffer, gate: false, sameInput: false);
-        _products.Multiply(x.Buffer, x.Columns, ups, _routing.Used, _activation.Buffer, gate: true, sameInput: gates.Part.Format.IsQuantised);
+        _products.Multiply(x.Buffer, x.Columns, ups, _routing.Used, _activation.Buffer, gate: true, sameInput: _products.KeepsInput(gates.Part));
         _products.Multiply(_activation.Buffer, expertWidth, new ExpertRows(OnlyPart(down), y.Columns, 0, y.Columns), 1, _output.Buffer, gate: false, sameInput: false);
         _routing.Sum(_output.Buffer, y);
     }

@@ -13,6 +13,9 @@ internal sealed unsafe class GpuWeights(GpuContext gpu) : IDisposable
     /// <summary>Bytes of all matrices.</summary>
     public long Bytes { get; private set; }
 
+    /// <summary>Columns of the widest matrix so far.</summary>
+    public int MostColumns { get; private set; }
+
     /// <summary>A matrix from parts stacked by rows.</summary>
     /// <exception cref="ArgumentException">No part, parts of different width, or a shape that the bytes cannot hold.</exception>
     public GpuMatrix Load(params ReadOnlySpan<TensorSource> sources)
@@ -33,6 +36,7 @@ internal sealed unsafe class GpuWeights(GpuContext gpu) : IDisposable
         ReleasePiece();
         GpuMatrix matrix = new(this, parts, rows, columns);
         Bytes += matrix.Bytes;
+        MostColumns = Math.Max(MostColumns, columns);
         return matrix;
     }
 
