@@ -22,6 +22,7 @@ public sealed class GpuDevice : IComputeDevice
     private readonly GpuExperts _experts;
     private readonly GpuAttention _attention;
     private readonly GpuHead _head;
+    private bool _hasStepped;
 
     internal GpuDevice(GpuContext gpu, GpuOptions options)
     {
@@ -107,6 +108,9 @@ public sealed class GpuDevice : IComputeDevice
         _step.Begin(batch);
         _head.Begin(batch);
         _attention.Begin();
+        // The first step may still make room. A key that two different steps share costs a recording, never a wrong result.
+        if (_step.IsPlainDecode && _hasStepped) _gpu.BeginGraph(HashCode.Combine(_step.Grid, _step.Generation, _attention.ContextBucket, _head.OutputCount));
+        _hasStepped = true;
     }
 
     /// <inheritdoc/>

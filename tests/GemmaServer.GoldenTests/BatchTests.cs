@@ -41,7 +41,8 @@ public class BatchTests
 
         int together = 0;
         (long steps, long rows) = (metrics.Steps, metrics.Rows);
-        while (streams.All(static s => s.Finish == FinishReason.None))
+        // An asynchronous device is given a step before the last one is known: it leaves out who needs no more.
+        while (streams.All(static s => s.GeneratedTokens < 78))
         {
             Assert.True(serving.Engine.Step());
             together++;

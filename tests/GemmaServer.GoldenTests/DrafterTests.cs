@@ -190,8 +190,11 @@ public class DrafterTests(ITestOutputHelper output)
         }
     }
 
+    /// <summary>ILGPU's simulator makes an object for each launch.</summary>
+    public static IEnumerable<object[]> HeadsWithoutSimulators() => Heads().Where(static c => !((string)c[0]).StartsWith("ilgpu", StringComparison.Ordinal));
+
     [Theory]
-    [MemberData(nameof(Heads))]
+    [MemberData(nameof(HeadsWithoutSimulators))]
     public void Drafting_allocates_nothing(string device, int centroidsUsed)
     {
         using RandomDrafter random = new(12, centroidsUsed);

@@ -19,7 +19,7 @@ internal sealed class EngineHarness : IDisposable
             checkpoint.Config, 0, new RunnerOptions(kv, BlockSize: 16, kvMemory, MaxModelLength: 512, MaxSequences: 16, maxBatchTokens), DeviceBudget.Cpu(4L << 30));
         _runner = new ModelRunner(GoldenDevices.Open(device, activations, checkpoint.Config.RmsEpsilon, threads, batchInvariant), checkpoint, plan);
         _recorder = new RecordingRunner(_runner);
-        Engine = new InferenceEngine(_recorder, new EngineOptions { MaxModelLength = plan.MaxModelLength, MaxBatchTokens = maxBatchTokens, MaxSequences = 16 });
+        Engine = new InferenceEngine(_recorder, new EngineOptions { MaxModelLength = plan.MaxModelLength, MaxBatchTokens = maxBatchTokens, MaxSequences = 16, OnError = static e => Console.Error.WriteLine(e) });
         Engine.Start();
     }
 

@@ -52,7 +52,9 @@ internal static class CudaDriver
         if (!OperatingSystem.IsLinux()) return ("No CUDA device, and the stand-in driver is for Linux.", null);
         try
         {
-            string folder = Build(Path.Combine(AppContext.BaseDirectory, "cuda-on-cpu"));
+            string sources = Path.Combine(AppContext.BaseDirectory, "cuda-on-cpu");
+            if (!Directory.Exists(sources)) return ("No CUDA device.", null);
+            string folder = Build(sources);
             DriverLibraries.Use(DriverLibraries.Cuda, Path.Combine(folder, "libcuda.so.1"));
             DriverLibraries.Use(DriverLibraries.Nvrtc, Path.Combine(folder, "libnvrtc.so.12"));
             if (RealNvrtc.Missing is null) CudaModules.Compiling = RealNvrtc.Check;

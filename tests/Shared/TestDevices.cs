@@ -1,4 +1,7 @@
 using GemmaServer.Compute;
+#if ILGPU
+using GemmaServer.Compute.Ilgpu;
+#endif
 
 namespace GemmaServer.Tests;
 
@@ -21,14 +24,28 @@ public static class TestDevices
     {
         "opencl" => new GpuDevice(new OpenClContext(0), new GpuOptions(activations, batchInvariant)),
         "cuda" => new GpuDevice(CudaDriver.Open(), new GpuOptions(activations, batchInvariant)),
+#if ILGPU
+        Simulator => IlgpuDevices.Open(name, new IlgpuOptions(activations, batchInvariant)),
+#endif
         _ => throw new ArgumentException($"No device is called {name}."),
     };
+
+    /// <summary>Whether a device can hold keys and values of a type.</summary>
+    internal static bool Holds(string name, KvCacheType type) => type != KvCacheType.Q8_0 || name != Simulator;
+
+    /// <summary>Devices that multiply bytes where so asked; ILGPU's keeps activations in floats.</summary>
+    public static TheoryData<string> WithIntegers => [.. Names.Where(static n => n != Simulator)];
+
+    private const string Simulator = "ilgpu:cpu";
 
     private static List<string> Find()
     {
         List<string> names = [];
         if (OpenClDriver.Missing is null) names.Add("opencl");
         if (CudaDriver.Missing is null) names.Add("cuda");
+#if ILGPU
+        names.Add(Simulator);
+#endif
         return names;
     }
 }

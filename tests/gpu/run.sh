@@ -12,7 +12,8 @@ pack() {
   root=$(cd "$here/../.." && pwd)
   golden=${GEMMASERVER_GOLDEN:-$root/tests/golden}
   folder=$(mktemp -d)
-  trap 'rm -rf "$folder"' EXIT
+  # shellcheck disable=SC2064 # its value now: the variable is gone by then
+  trap "rm -rf '$folder'" EXIT
   dotnet publish "$root/tests/GemmaServer.GpuChecks" -c Release -r linux-x64 --self-contained -o "$folder/gpu-checks/bin" --nologo -v quiet
   rm -f "$folder"/gpu-checks/bin/*.pdb "$folder"/gpu-checks/bin/*.xml
   mkdir -p "$folder/gpu-checks/golden"

@@ -25,6 +25,8 @@ internal sealed class GpuAttention(GpuContext gpu, GpuStep step, GpuOptions opti
 
     public GpuKvCache CreateCache(KvCachePlan plan, Func<int, AttentionPlan> layerShape)
     {
+        _shapes.Clear();
+        _kernels.Clear();
         foreach (KvGroup group in plan.Groups)
             foreach (int layer in group.Layers) _shapes.Add(layerShape(layer));
         return _cache = new GpuKvCache(gpu, plan, layerShape);
@@ -84,11 +86,13 @@ internal sealed class GpuAttention(GpuContext gpu, GpuStep step, GpuOptions opti
     {
         AttentionKernels kernels = Kernels(plan, cache);
         AttentionBlocks blocks = BlocksOf(kernels.RowsPerBlock);
-        Launch(kernels.Blocks, kernels, plan, blocks, blocks.Count, qkv, cache, heads.Buffer, heads.Columns, 1);
+        int count = options.BatchInvariant && step.IsDecode ? step.Grid : blocks.Count;
+        Launch(kernels.Blocks, kernels, plan, blocks, count, qkv, cache, heads.Buffer, heads.Columns, 1);
         if (options.BatchInvariant) return;
 
         int rows = step.IsDecode ? step.Grid : _singles.Count, chunks = Chunks(plan, _singles.LongestContext);
-        if (chunks == 1 || (long)rows * plan.HeadCount * chunks * plan.HeadDim * sizeof(float) > _partial.Bytes)
+        long results = (long)rows * plan.HeadCount * chunks;
+        if (chunks == 1 || results * plan.HeadDim * sizeof(float) > _partial.Bytes || results * 2 * sizeof(float) > _stats.Bytes)
         {
             Launch(kernels.Single, kernels, plan, _singles, rows, qkv, cache, heads.Buffer, heads.Columns, 1);
             return;

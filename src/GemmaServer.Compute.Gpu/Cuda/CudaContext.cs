@@ -81,7 +81,7 @@ internal sealed unsafe class CudaContext : GpuContext
     /// <inheritdoc/>
     public override GpuBuffer Allocate(long bytes, string what)
     {
-        Outside("Allocate");
+        Outside();
         nint address = _arena.Allocate(bytes);
         if (address != 0) return new GpuBuffer(address, bytes);
         throw new GpuException(string.Create(CultureInfo.InvariantCulture,
@@ -92,7 +92,7 @@ internal sealed unsafe class CudaContext : GpuContext
     public override void Free(GpuBuffer buffer)
     {
         if (_isDisposed || buffer.IsNone) return;
-        Outside("Free");
+        Outside();
         // Queued kernels may still use it, and the arena gives it out again at once: the stream's order makes that safe for what
         // is queued later. What goes back to the driver waits there.
         _arena.Free(buffer.Handle);
@@ -101,21 +101,21 @@ internal sealed unsafe class CudaContext : GpuContext
     /// <inheritdoc/>
     public override PinnedBuffer AllocatePinned(long bytes)
     {
-        Outside("AllocatePinned");
+        Outside();
         return new CudaPinnedBuffer(this, bytes);
     }
 
     /// <inheritdoc/>
     public override void Upload(GpuBuffer to, long offset, void* from, long bytes)
     {
-        Outside("Upload");
+        Outside();
         _staging.Send(to.Handle + (nint)offset, (byte*)from, bytes);
     }
 
     /// <inheritdoc/>
     public override void Download(void* to, GpuBuffer from, long offset, long bytes)
     {
-        Outside("Download");
+        Outside();
         Check(CudaApi.cuMemcpyDtoHAsync_v2(to, from.Handle + (nint)offset, (nuint)bytes, Stream), "copy from");
         Check(CudaApi.cuStreamSynchronize(Stream), "run the kernels on");
     }
@@ -159,14 +159,14 @@ internal sealed unsafe class CudaContext : GpuContext
     /// <inheritdoc/>
     public override GpuKernel Kernel(KernelSource source, string name)
     {
-        Outside("Kernel");
+        Outside();
         return _modules.Kernel(source, name);
     }
 
     /// <inheritdoc/>
     public override GpuEvent Record()
     {
-        Outside("Record");
+        Outside();
         Check(CudaApi.cuEventRecord(_events[_marks % EventRing], Stream), "mark the queue of");
         return new GpuEvent(_marks++);
     }
@@ -175,14 +175,14 @@ internal sealed unsafe class CudaContext : GpuContext
     public override void Wait(GpuEvent mark)
     {
         if (mark.Number < _marks - EventRing) throw new ArgumentException("Too many events were recorded since.", nameof(mark));
-        Outside("Wait");
+        Outside();
         Check(CudaApi.cuEventSynchronize(_events[mark.Number % EventRing]), "run the kernels on");
     }
 
     /// <inheritdoc/>
     public override void Finish()
     {
-        Outside("Finish");
+        Outside();
         Check(CudaApi.cuStreamSynchronize(Stream), "run the kernels on");
     }
 
@@ -256,10 +256,11 @@ internal sealed unsafe class CudaContext : GpuContext
         t_current = this;
     }
 
-    private void Outside(string what)
+    /// <summary>What waits or allocates is no part of a graph: the step goes on without one.</summary>
+    private void Outside()
     {
-        if (_graphs.IsRecording) throw new InvalidOperationException($"{what} stands between BeginGraph and EndGraph.");
         Enter();
+        Check(_graphs.Flush(), "run the kernels on");
     }
 
     private nint Reserve(long bytes)
@@ -292,7 +293,7 @@ internal sealed unsafe class CudaContext : GpuContext
         public override void Dispose()
         {
             if (_pointer == null) return;
-            _gpu.Outside("Dispose of pinned memory");
+            _gpu.Outside();
             // A copy may still be on its way.
             _ = CudaApi.cuStreamSynchronize(_gpu.Stream);
             _ = CudaApi.cuMemFreeHost(_pointer);

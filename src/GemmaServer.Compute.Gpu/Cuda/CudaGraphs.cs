@@ -38,7 +38,8 @@ internal sealed class CudaGraphs : IDisposable
 
     public void Begin(long key)
     {
-        if (IsRecording) throw new InvalidOperationException("A graph is being recorded already.");
+        // Where a step failed half way, what it wrote down is nobody's.
+        IsRecording = false;
         if (Failure is not null) return;
         (_key, IsRecording) = (key, true);
         _journal.Reset();
@@ -71,6 +72,14 @@ internal sealed class CudaGraphs : IDisposable
         _graphs.Add(_key, new Graph(executable, _journal) { LastUsed = ++_turn });
         _journal = new CudaJournal();
         return CudaApi.cuGraphLaunch(executable, _stream);
+    }
+
+    /// <summary>Runs what was written down so far, and what follows as it comes: something waits or allocates.</summary>
+    public int Flush()
+    {
+        if (!IsRecording) return CudaApi.Success;
+        IsRecording = false;
+        return _journal.Play(_stream);
     }
 
     public void Dispose()

@@ -4,144 +4,158 @@ namespace GemmaServer.Compute;
 /// <param name="Part">All experts' rows.</param>
 /// <param name="Stride">Rows from one expert's first to the next one's.</param>
 /// <param name="First">First of an expert's rows that count.</param>
-/// <param name="Rows">How many count.</param>
-internal readonly record struct ExpertRows(GpuPart Part, int Stride, int First, int Rows);
+/// <param name="Count">How many count.</param>
+internal readonly record struct ExpertRows(GpuPart Part, int Stride, int First, int Count);
 
 /// <summary>
-/// The products of a mixture of experts: <c>y[place] = W_expert · x[place / uses]</c>. Kernels: <c>expert_rows.cl</c>,
-/// <c>quantise_places.cl</c>; on CUDA, with activations rounded to bf16, <c>gemm_cuda.cu</c> for more than a few places.
+/// The products of a mixture of experts: <c>y[place] = W_expert · x[place / uses]</c>. Kernels: <c>expert_rows.cl</c> for few places to
+/// an expert, <c>gemm.cl</c> for many; on CUDA, with activations rounded to bf16, <c>gemm_cuda.cu</c> wherever places are sorted.
 /// </summary>
 internal sealed class ExpertProducts(GpuContext gpu, GpuStep step, GpuRouting routing, GpuOptions options) : IDisposable
 {
-    /// <summary>Places of a tile that lanes go through weight row by weight row.</summary>
+    /// <summary>Places of the smallest tile.</summary>
     public const int FewPlaces = 8;
 
-    private const int RowGroup = 128, RowLanes = 32, QuantiseGroup = 64;
+    private const int ManyPlaces = 64, RowGroup = 128, GemmGroup = 256, LanesOfRow = 32, GemmRows = 64;
 
-    private readonly Dictionary<TensorType, Kernels> _kernels = [];
-    private readonly Dictionary<TensorType, GpuKernel> _routers = [];
-    private readonly GpuKernel _quantise = gpu.Kernel(new KernelSource("quantise_places.cl", [], ("GROUP", QuantiseGroup)), "quantise_rows");
-    private readonly Dictionary<(TensorType Type, int Places, bool Gate), GpuKernel> _tensorKernels = [];
-    private readonly GpuRoundedRows _rounded = new(gpu);
-    private GpuBuffer _codes, _scales;
-    private bool _isTensor;
+    private readonly record struct Program(TensorType Type, bool MeetsGate, bool IsOdd);
 
-    /// <summary>Places that a group takes in the step's products; 1: every place for itself, so that nothing need be sorted.</summary>
-    public int TilePlaces { get; private set; }
+    private readonly Dictionary<Program, Kernels> _kernels = [];
 
-    /// <summary>Tiles to launch for.</summary>
-    public int Tiles { get; private set; }
+    // Apart, because an expert's width is less than a row's and there are more places than rows.
+    private readonly GpuQuantisedRows _rowsInBytes = new(gpu), _placesInBytes = new(gpu);
+    private readonly GpuRoundedRows _rowsRounded = new(gpu), _placesRounded = new(gpu);
+    private readonly Dictionary<(TensorType Type, int Places, bool MeetsGate), GpuKernel> _tensorKernels = [];
+    private readonly bool _hasTensorCores = options.Activations == ActivationType.BF16 && GpuTile.IsFor(gpu.Info);
+    private int _tilePlaces, _tiles;
 
-    /// <summary>Makes room for inputs in bytes.</summary>
-    /// <param name="values">Most values of an input, all its rows together.</param>
-    public void Reserve(long values)
+    /// <summary>Makes room for inputs in bytes or in bf16.</summary>
+    /// <param name="rows">Rows of a step.</param>
+    /// <param name="hidden">Columns of what the gate reads.</param>
+    /// <param name="width">Columns of what the down projection reads.</param>
+    public void Reserve(int rows, int hidden, int width)
     {
-        if (HasTensorCores) _rounded.Reserve(1, checked((int)values));
-        if (options.Activations != ActivationType.Int8 || !_codes.IsNone) return;
-        _codes = gpu.Allocate(values, "experts");
-        _scales = gpu.Allocate(values / WeightFormat.Group * 2 * sizeof(int), "experts");
+        if (_hasTensorCores)
+        {
+            _rowsRounded.Reserve(rows, hidden);
+            _placesRounded.Reserve(rows * routing.Used, width);
+        }
+        if (options.Activations != ActivationType.Int8) return;
+        _rowsInBytes.Reserve(rows, hidden);
+        _placesInBytes.Reserve(rows * routing.Used, width);
     }
 
-    /// <summary>Decides how the step's places are taken, and sorts them where they are taken together.</summary>
+    /// <summary>Decides how the step's places are taken, and sorts them where an expert's are taken together.</summary>
     public void Begin()
     {
-        // Reading an expert again for another place costs no more than the sort, until places begin to share most experts.
-        bool alone = !options.BatchInvariant && 2 * routing.PlaceGrid <= routing.Experts;
-        _isTensor = HasTensorCores && !alone;
-        TilePlaces = alone ? 1 : _isTensor ? GpuTile.ExpertPlaces(routing.PlaceGrid / routing.Experts) : FewPlaces;
-        Tiles = alone ? routing.PlaceGrid : routing.GroupByExpert(TilePlaces);
+        _tilePlaces = TilePlaces(routing.PlaceGrid);
+        _tiles = _tilePlaces == 1 ? routing.PlaceGrid : routing.GroupByExpert(_tilePlaces);
     }
 
-    /// <summary>Scores of all experts for the step's rows, always exact: a rounded score swaps experts.</summary>
+    /// <summary>y = Gate·x.</summary>
     /// <param name="x"><c>[rows, columns]</c>.</param>
-    /// <param name="router"><c>[experts, columns]</c>.</param>
-    /// <param name="scores"><c>[rows, experts]</c>.</param>
-    public void Score(GpuTensor x, GpuPart router, GpuTensor scores)
-    {
-        if (!_routers.TryGetValue(router.Format.Type, out GpuKernel? kernel))
-            _routers.Add(router.Format.Type, kernel = RowKernel(router.Format, FewPlaces, whose: 0, isInt8: false));
-        Launch(
-            kernel, x.Buffer, GpuBuffer.None, x.Columns, new ExpertRows(router, 0, 0, router.Rows), 1, 1, scores.Buffer, false,
-            (step.Grid + FewPlaces - 1) / FewPlaces);
-    }
-
-    /// <summary>The step's products with one matrix.</summary>
-    /// <param name="x"><c>[rows · used / inputUses, columns]</c>.</param>
-    /// <param name="columns">Columns of x.</param>
     /// <param name="w">Weights.</param>
-    /// <param name="inputUses">Places that share a row of x: all of a row's, or one.</param>
-    /// <param name="y"><c>[rows · used, w.Rows]</c>, by place.</param>
-    /// <param name="gate">Whether y holds a gate: y = gelu_tanh(y) ⊙ W·x.</param>
-    /// <param name="sameInput">Whether x is what the product before this one read.</param>
-    public void Multiply(GpuBuffer x, int columns, ExpertRows w, int inputUses, GpuBuffer y, bool gate, bool sameInput)
+    /// <param name="y"><c>[places, w.Count]</c>.</param>
+    public void Gate(GpuTensor x, ExpertRows w, GpuTensor y)
     {
-        if (_isTensor)
-        {
-            MultiplyTiles(x, columns, w, inputUses, y, gate, sameInput);
-            return;
-        }
-        bool isInt8 = options.Activations == ActivationType.Int8 && w.Part.Format.IsQuantised;
-        if (isInt8 && !sameInput) Quantise(x, columns, routing.Used / inputUses);
-        Kernels kernels = Of(w.Part.Format, isInt8);
-        Launch(TilePlaces == 1 ? kernels.Alone : kernels.Few, isInt8 ? _codes : x, _scales, columns, w, routing.Used, inputUses, y, gate, Tiles);
+        if (IsInt8(w)) _rowsInBytes.Quantise(step.Header, x, step.Grid, 0);
+        if (IsTensor) _rowsRounded.Round(step.Header, x.Buffer, x.Columns, step.Grid, 0);
+        Run(x, _rowsInBytes, _rowsRounded, w, routing.Used, y, meetsGate: false);
     }
 
-    /// <summary>Whether a product with these weights left its input in the form that it needed.</summary>
-    public bool KeepsInput(GpuPart part) => _isTensor || part.Format.IsQuantised;
+    /// <summary>y = gelu_tanh(y) ⊙ (Up·x), after <see cref="Gate"/> of the same x.</summary>
+    public void Up(GpuTensor x, ExpertRows w, bool gateIsInt8, GpuTensor y)
+    {
+        if (IsInt8(w) && !gateIsInt8) _rowsInBytes.Quantise(step.Header, x, step.Grid, 0);
+        Run(x, _rowsInBytes, _rowsRounded, w, routing.Used, y, meetsGate: true);
+    }
+
+    /// <summary>y = Down·x.</summary>
+    /// <param name="x"><c>[places, columns]</c>.</param>
+    /// <param name="w">Weights.</param>
+    /// <param name="y"><c>[places, w.Count]</c>.</param>
+    public void Down(GpuTensor x, ExpertRows w, GpuTensor y)
+    {
+        if (IsInt8(w)) _placesInBytes.Quantise(step.Header, x, routing.PlaceGrid, routing.PlaceGrid);
+        if (IsTensor) _placesRounded.Round(step.Header, x.Buffer, x.Columns, step.Grid, 0, routing.Used);
+        Run(x, _placesInBytes, _placesRounded, w, 1, y, meetsGate: false);
+    }
+
+    /// <summary>Whether a product is in integers.</summary>
+    public bool IsInt8(ExpertRows w) => options.Activations == ActivationType.Int8 && w.Part.Format.IsQuantised;
 
     public void Dispose()
     {
-        _rounded.Dispose();
-        if (_codes.IsNone) return;
-        gpu.Free(_codes);
-        gpu.Free(_scales);
+        _rowsInBytes.Dispose();
+        _placesInBytes.Dispose();
+        _rowsRounded.Dispose();
+        _placesRounded.Dispose();
     }
 
-    private bool HasTensorCores { get; } = options.Activations == ActivationType.BF16 && GpuTile.IsFor(gpu.Info);
-
-    private void MultiplyTiles(GpuBuffer x, int columns, ExpertRows w, int inputUses, GpuBuffer y, bool gate, bool sameInput)
+    /// <summary>
+    /// Places of a tile. Reading an expert again for another place costs no more than the sort, as long as few experts have two; and
+    /// a large tile is worth its empty rows when most are full.
+    /// </summary>
+    private int TilePlaces(int places)
     {
-        if (!sameInput) _rounded.Round(step.Header, x, columns, step.Grid, 0, routing.Used / inputUses);
+        if (!options.BatchInvariant && 2 * places <= routing.Experts) return 1;
+        if (_hasTensorCores) return GpuTile.ExpertPlaces(places / routing.Experts);
+        return options.BatchInvariant || places <= 16 * routing.Experts ? FewPlaces : ManyPlaces;
+    }
+
+    private bool IsTensor => _hasTensorCores && _tilePlaces > 1;
+
+    private void RunTiles(GpuRoundedRows x, ExpertRows w, int inputUses, GpuTensor y, int columns, bool meetsGate)
+    {
         WeightFormat format = w.Part.Format;
-        GpuTile tile = GpuTile.ForExperts(format.Type, TilePlaces);
-        if (!_tensorKernels.TryGetValue((format.Type, TilePlaces, gate), out GpuKernel? kernel))
+        GpuTile tile = GpuTile.ForExperts(format.Type, _tilePlaces);
+        if (!_tensorKernels.TryGetValue((format.Type, _tilePlaces, meetsGate), out GpuKernel? kernel))
         {
             KernelSource source = new(
                 "gemm_cuda.cu", ["weights.h", "cuda_tensor.h", "gemm_tile_cuda.h"],
-                format.Constants([.. tile.Constants, ("EXPERTS", 1), ("GATED", 0), ("MEETS_GATE", gate ? 1 : 0)]));
-            _tensorKernels.Add((format.Type, TilePlaces, gate), kernel = gpu.Kernel(source, "gemm"));
+                format.Constants([.. tile.Constants, ("EXPERTS", 1), ("GATED", 0), ("MEETS_GATE", meetsGate ? 1 : 0)]));
+            _tensorKernels.Add((format.Type, _tilePlaces, meetsGate), kernel = gpu.Kernel(source, "gemm"));
         }
-        w.Part.AddTo(kernel.Begin().Add(routing.Places).Add(routing.Tiles).Add(w.Stride).Add(inputUses).Add(_rounded.Buffer))
-            .Add(w.First).Add(w.Rows).Add(y).Add(w.Rows).Add(0).Add(columns)
-            .Run(tile.Group, Tiles, (w.Rows + tile.Columns - 1) / tile.Columns, sharedBytes: tile.SharedBytes(format.Type));
+        w.Part.AddTo(kernel.Begin().Add(routing.Places).Add(routing.Tiles).Add(w.Stride).Add(inputUses).Add(x.Buffer))
+            .Add(w.First).Add(w.Count).Add(y.Buffer).Add(y.Columns).Add(0).Add(columns)
+            .Run(tile.Group, _tiles, (w.Count + tile.Columns - 1) / tile.Columns, sharedBytes: tile.SharedBytes(format.Type));
     }
 
-    private void Launch(
-        GpuKernel kernel, GpuBuffer x, GpuBuffer scales, int columns, ExpertRows w, int used, int inputUses, GpuBuffer y, bool gate, int tiles) =>
-        w.Part.AddTo(kernel.Begin().Add(step.Header).Add(routing.Chosen).Add(routing.Places).Add(routing.Tiles).Add(x).Add(scales))
-            .Add(y).Add(columns).Add(w.Part.RowGroups).Add(w.Stride).Add(w.First).Add(w.Rows).Add(used).Add(inputUses).Add(gate ? 1 : 0)
-            .Run(RowGroup, (w.Rows + RowGroup / RowLanes - 1) / (RowGroup / RowLanes), tiles);
-
-    private void Quantise(GpuBuffer x, int columns, int uses)
+    private void Run(GpuTensor x, GpuQuantisedRows bytes, GpuRoundedRows rounded, ExpertRows w, int inputUses, GpuTensor y, bool meetsGate)
     {
-        int groups = columns / WeightFormat.Group;
-        _quantise.Begin().Add(step.Header).Add(x).Add(_codes).Add(_scales).Add(groups).Add(uses)
-            .Run(QuantiseGroup, (step.Grid * uses * groups + QuantiseGroup - 1) / QuantiseGroup);
+        if (IsTensor)
+        {
+            RunTiles(rounded, w, inputUses, y, x.Columns, meetsGate);
+            return;
+        }
+        bool isMany = _tilePlaces == ManyPlaces;
+        Kernels kernels = Of(w, new Program(w.Part.Format.Type, meetsGate, x.Columns % WeightFormat.Group != 0));
+        GpuKernel kernel = isMany ? kernels.Many : _tilePlaces == 1 ? kernels.Alone : kernels.Few;
+
+        KernelCall call = kernel.Begin().Add(step.Header).Add(routing.Used)
+            .Add(_tilePlaces == 1 ? routing.Chosen : routing.Places).Add(routing.Tiles).Add(inputUses).Add(w.Stride);
+        call = IsInt8(w) ? call.Add(bytes.Codes).Add(bytes.About) : call.Add(x.Buffer);
+        call = w.Part.AddTo(call).Add(w.First).Add(w.Count).Add(y.Buffer).Add(y.Columns).Add(0).Add(x.Columns);
+        int groupRows = isMany ? GemmRows : RowGroup / LanesOfRow;
+        call.Run(isMany ? GemmGroup : RowGroup, (w.Count + groupRows - 1) / groupRows, _tiles);
     }
 
-    /// <summary>All that a type may need, so that no later step waits for the compiler.</summary>
-    private Kernels Of(WeightFormat format, bool isInt8)
+    /// <summary>All that a matrix may need, so that no later step waits for the compiler.</summary>
+    private Kernels Of(ExpertRows w, Program program)
     {
-        if (!_kernels.TryGetValue(format.Type, out Kernels? kernels))
-            _kernels.Add(format.Type, kernels = new Kernels(RowKernel(format, 1, whose: 1, isInt8), RowKernel(format, FewPlaces, whose: 2, isInt8)));
-        return kernels;
+        if (_kernels.TryGetValue(program, out Kernels? kernels)) return kernels;
+        return _kernels[program] = new Kernels(
+            Compile("expert_rows", ("PLACES", 1), ("GROUP", RowGroup)), Compile("expert_rows", ("PLACES", FewPlaces), ("GROUP", RowGroup)),
+            Compile("gemm", ("TILE_ROWS", ManyPlaces), ("EXPERTS", 1)));
+
+        GpuKernel Compile(string name, (string, int) one, (string, int) other) => gpu.Kernel(
+            new KernelSource(
+                $"{name}.cl", ["weights.h"],
+                w.Part.Format.Constants(
+                    ("INT8", IsInt8(w) ? 1 : 0), ("MEETS_GATE", program.MeetsGate ? 1 : 0), ("ODD", program.IsOdd ? 1 : 0), one, other)),
+            name);
     }
 
-    private GpuKernel RowKernel(WeightFormat format, int places, int whose, bool isInt8) => gpu.Kernel(
-        new KernelSource(
-            "expert_rows.cl", ["weights.h", "expert_input.h"],
-            format.Constants(("GROUP", RowGroup), ("PLACES", places), ("WHOSE", whose), ("INT8", isInt8 ? 1 : 0))),
-        "expert_rows");
-
-    private sealed record Kernels(GpuKernel Alone, GpuKernel Few);
+    /// <summary>By places of a tile: one, few, many.</summary>
+    private sealed record Kernels(GpuKernel Alone, GpuKernel Few, GpuKernel Many);
 }

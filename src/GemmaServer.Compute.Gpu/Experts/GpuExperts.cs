@@ -8,6 +8,7 @@ internal sealed class GpuExperts : IDisposable
 {
     private readonly GpuContext _gpu;
     private readonly GpuRows _rows;
+    private readonly GpuMatMul _exact;
     private readonly GpuRouting _routing;
     private readonly ExpertProducts _products;
     private GpuTensor? _input, _scores, _activation, _output;
@@ -17,6 +18,8 @@ internal sealed class GpuExperts : IDisposable
     {
         _gpu = gpu;
         _rows = new GpuRows(gpu, step, options.Epsilon);
+        // The router stays in floats: a rounded score swaps experts.
+        _exact = new GpuMatMul(gpu, step, options with { Activations = ActivationType.F32 });
         _routing = new GpuRouting(gpu, step);
         _products = new ExpertProducts(gpu, step, _routing, options);
     }
@@ -31,7 +34,7 @@ internal sealed class GpuExperts : IDisposable
         _input ??= new GpuTensor(_gpu, _maxRows, x.Columns);
         _scores ??= new GpuTensor(_gpu, _maxRows, proj.Rows);
         _rows.RmsNorm(x, scale, _input, add: false);
-        _products.Score(_input, OnlyPart(proj), _scores);
+        _exact.Multiply(_input, proj, _scores);
         _routing.Choose(_scores, expertScale);
     }
 
@@ -41,15 +44,14 @@ internal sealed class GpuExperts : IDisposable
         int places = _maxRows * _routing.Used;
         _activation ??= new GpuTensor(_gpu, places, expertWidth);
         _output ??= new GpuTensor(_gpu, places, y.Columns);
-        _products.Reserve(Math.Max((long)_maxRows * x.Columns, (long)places * expertWidth));
+        _products.Reserve(_maxRows, x.Columns, expertWidth);
 
-        bool isTogether = up is null;
-        ExpertRows gates = new(OnlyPart(gate), isTogether ? 2 * expertWidth : expertWidth, 0, expertWidth);
-        ExpertRows ups = isTogether ? gates with { First = expertWidth } : new ExpertRows(OnlyPart(up!), expertWidth, 0, expertWidth);
+        ExpertRows gates = new(OnlyPart(gate), up is null ? 2 * expertWidth : expertWidth, 0, expertWidth);
+        ExpertRows ups = up is null ? gates with { First = expertWidth } : new ExpertRows(OnlyPart(up), expertWidth, 0, expertWidth);
         _products.Begin();
-        _products.Multiply(x.Buffer, x.Columns, gates, _routing.Used, _activation.Buffer, gate: false, sameInput: false);
-        _products.Multiply(x.Buffer, x.Columns, ups, _routing.Used, _activation.Buffer, gate: true, sameInput: _products.KeepsInput(gates.Part));
-        _products.Multiply(_activation.Buffer, expertWidth, new ExpertRows(OnlyPart(down), y.Columns, 0, y.Columns), 1, _output.Buffer, gate: false, sameInput: false);
+        _products.Gate(x, gates, _activation);
+        _products.Up(x, ups, _products.IsInt8(gates), _activation);
+        _products.Down(_activation, new ExpertRows(OnlyPart(down), y.Columns, 0, y.Columns), _output);
         _routing.Sum(_output.Buffer, y);
     }
 
@@ -58,6 +60,7 @@ internal sealed class GpuExperts : IDisposable
         foreach (GpuTensor? t in (GpuTensor?[])[_input, _scores, _activation, _output]) t?.Dispose();
         _products.Dispose();
         _routing.Dispose();
+        _exact.Dispose();
     }
 
     private static GpuPart OnlyPart(GpuMatrix matrix) =>

@@ -25,15 +25,19 @@
 
 typedef signed char schar;
 
+// Loops with barriers are written as do .. while where they may be: PoCL copies what follows a loop that may have no turns.
+
 // The sum over a group's lanes, in every lane, in an order that depends on the group's size alone.
 INLINE float group_sum(float value, SHARED float* scratch)
 {
     BARRIER;
     scratch[LANE] = value;
-    for (int half_of = LANES / 2; half_of > 0; half_of /= 2) {
+    int half_of = LANES / 2;
+    do {
         BARRIER;
         if (LANE < half_of) scratch[LANE] += scratch[LANE + half_of];
-    }
+        half_of /= 2;
+    } while (half_of > 0);
     BARRIER;
     return scratch[0];
 }
@@ -42,10 +46,12 @@ INLINE float group_max(float value, SHARED float* scratch)
 {
     BARRIER;
     scratch[LANE] = value;
-    for (int half_of = LANES / 2; half_of > 0; half_of /= 2) {
+    int half_of = LANES / 2;
+    do {
         BARRIER;
         if (LANE < half_of) scratch[LANE] = fmax(scratch[LANE], scratch[LANE + half_of]);
-    }
+        half_of /= 2;
+    } while (half_of > 0);
     BARRIER;
     return scratch[0];
 }

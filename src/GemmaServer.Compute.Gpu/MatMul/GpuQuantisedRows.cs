@@ -32,7 +32,7 @@ internal sealed class GpuQuantisedRows(GpuContext gpu) : IDisposable
     {
         Reserve(grid, x.Columns);
         int groups = x.Columns / WeightFormat.Group;
-        _quantise.Begin().Add(step).Add(givenRows).Add(x.Buffer).Add(Codes).Add(About).Add(groups).Run(64, (groups + 63) / 64, grid);
+        _quantise.Begin().Add(step).Add(givenRows).Add(x.Buffer).Add(Codes).Add(About).Add(groups).Run(64, (grid * groups + 63) / 64);
     }
 
     public void Dispose()

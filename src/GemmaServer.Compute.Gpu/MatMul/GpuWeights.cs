@@ -13,7 +13,7 @@ internal sealed unsafe class GpuWeights(GpuContext gpu) : IDisposable
     /// <summary>Bytes of all matrices.</summary>
     public long Bytes { get; private set; }
 
-    /// <summary>Columns of the widest matrix so far.</summary>
+    /// <summary>Columns of the widest matrix that has been loaded: what activations in bytes need room for.</summary>
     public int MostColumns { get; private set; }
 
     /// <summary>A matrix from parts stacked by rows.</summary>
@@ -41,6 +41,7 @@ internal sealed unsafe class GpuWeights(GpuContext gpu) : IDisposable
     }
 
     /// <summary>A matrix whose rows are looked up.</summary>
+    // On the device like any other. Gathering from pinned host memory would spare the bytes of E2B's and E4B's per-layer table.
     public GpuMatrix LoadTable(TensorSource source) => Load(source);
 
     /// <summary>Gives a matrix back.</summary>

@@ -14,8 +14,13 @@
 #endif
 
 // y[row, at + n] for the rows of x and count rows of weights from w's row wRow on.
+// EXPERTS: rows are places, in tiles of one expert each; a place has a row of y of its own and shares its row of x with inputUses - 1
+// others. Expert e's rows of weights begin at wRow + e * expertRows.
 KERNEL(GROUP) gemm(
     GLOBAL const int* RESTRICT step, const int givenRows,
+#ifdef EXPERTS
+    GLOBAL const int* RESTRICT places, GLOBAL const int4* RESTRICT tiles, const int inputUses, const int expertRows,
+#endif
 #if INT8
     GLOBAL const int4* RESTRICT x, GLOBAL const int2* RESTRICT about,
 #else
@@ -24,7 +29,18 @@ KERNEL(GROUP) gemm(
     WEIGHTS(w), const int wRow, const int count, GLOBAL float* RESTRICT y, const int yColumns, const int at, const int columns)
 {
     const int groups = (columns + 31) / 32, firstN = GROUP_X * TILE_N, firstRow = GROUP_Y * TILE_ROWS;
-    const int rows = (givenRows > 0 ? givenRows : step[STEP_ROWS]) - firstRow;
+#ifdef EXPERTS
+    SHARED int xRows[TILE_ROWS];
+    const int4 tile = tiles[GROUP_Y];
+    const int rows = tile.z, wFirst = wRow + tile.x * expertRows;
+    if (LANE < TILE_ROWS) xRows[LANE] = places[tile.y + (LANE < rows ? LANE : 0)] / inputUses;
+#define X_ROW(r) xRows[r]
+#define Y_ROW(r) places[tile.y + ((r) < rows ? (r) : 0)]
+#else
+    const int rows = (givenRows > 0 ? givenRows : step[STEP_ROWS]) - firstRow, wFirst = wRow;
+#define X_ROW(r) (firstRow + ((r) < rows ? (r) : 0))
+#define Y_ROW(r) (firstRow + (r))
+#endif
     const int laneN = LANE % 16, laneRow = LANE / 16;
     const Planes planes = PLANES(w);
     float sums[LANE_ROWS][LANE_N];
@@ -33,7 +49,7 @@ KERNEL(GROUP) gemm(
 
     // A lane brings one quarter of a row of weights.
     const int bringN = LANE / 4, quarter = LANE % 4;
-    const int bringStart = (wRow + (firstN + bringN < count ? firstN + bringN : count - 1)) * groups;
+    const int bringStart = (wFirst + (firstN + bringN < count ? firstN + bringN : count - 1)) * groups;
     const int turns = rows > 0 ? groups : 0;
 
 #if INT8
@@ -59,7 +75,7 @@ KERNEL(GROUP) gemm(
         }
         if (LANE < 2 * TILE_ROWS) {
             const int r = LANE / 2;
-            const size_t block = (size_t)(firstRow + (r < rows ? r : 0)) * groups + g;
+            const size_t block = (size_t)X_ROW(r) * groups + g;
             xTile[r * (SLOT / 4) + LANE % 2] = x[2 * block + LANE % 2];
             if (LANE % 2 == 0) xAbout[r] = about[block];
         }
@@ -99,7 +115,7 @@ KERNEL(GROUP) gemm(
         for (int e = 0; e < 8; e++) wTile[(16 * (e / 4) + 4 * quarter + e % 4) * SLOT_W + bringN] = values[e];
         for (int i = LANE; i < 8 * TILE_ROWS; i += GROUP) {
             const int r = i / 8, column = 4 * (i % 8);
-            GLOBAL const float* from = x + (size_t)(firstRow + (r < rows ? r : 0)) * columns + 32 * g + column;
+            GLOBAL const float* from = x + (size_t)X_ROW(r) * columns + 32 * g + column;
             float four[4];
 #if ODD
             for (int e = 0; e < 4; e++) four[e] = 32 * g + column + e < columns ? from[e] : 0.0f;
@@ -127,7 +143,7 @@ KERNEL(GROUP) gemm(
         const int row = laneRow + 16 * i;
         for (int j = 0; j < LANE_N; j++) {
             const int n = firstN + laneN + 16 * j;
-            GLOBAL float* to = y + (size_t)(firstRow + row) * yColumns + at + n;
+            GLOBAL float* to = y + (size_t)Y_ROW(row) * yColumns + at + n;
             if (row < rows && n < count) *to = MEETS_GATE ? gelu_tanh(*to) * sums[i][j] : sums[i][j];
         }
     }

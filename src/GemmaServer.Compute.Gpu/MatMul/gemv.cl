@@ -106,6 +106,7 @@ KERNEL(GROUP) gemv(
         }
         BARRIER;
         const int g = t * 32 + lane;
+        #pragma unroll
         for (int o = 0; o < OUT; o++) {
             float v[32];
             if (g >= groups) continue;

@@ -6,13 +6,12 @@ KERNEL(64) quantise(
     GLOBAL const int* RESTRICT step, const int givenRows, GLOBAL const float* RESTRICT x, GLOBAL int4* RESTRICT codes, GLOBAL int2* RESTRICT about,
     const int groups)
 {
-    const int rows = givenRows > 0 ? givenRows : step[STEP_ROWS], group = GROUP_X * 64 + LANE;
-    if (GROUP_Y >= rows || group >= groups) return;
-    const size_t at = (size_t)GROUP_Y * groups + group;
+    const int rows = givenRows > 0 ? givenRows : step[STEP_ROWS], at = GROUP_X * 64 + LANE;
+    if (at >= rows * groups) return;
     float v[32];
     float largest = 0;
     for (int i = 0; i < 8; i++) {
-        const float4 four = ((GLOBAL const float4*)x)[8 * at + i];
+        const float4 four = ((GLOBAL const float4*)x)[8 * (size_t)at + i];
         v[4 * i] = four.x;
         v[4 * i + 1] = four.y;
         v[4 * i + 2] = four.z;
@@ -41,8 +40,8 @@ KERNEL(64) quantise(
     second.y = words[5];
     second.z = words[6];
     second.w = words[7];
-    codes[2 * at] = first;
-    codes[2 * at + 1] = second;
+    codes[2 * (size_t)at] = first;
+    codes[2 * (size_t)at + 1] = second;
     int2 pair;
     pair.x = as_int(largest / 127.0f);
     pair.y = (int)(((uint)sums[0] & 0xffffu) | (uint)sums[1] << 16);

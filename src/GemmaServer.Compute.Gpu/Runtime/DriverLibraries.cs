@@ -24,6 +24,7 @@ internal static class DriverLibraries
 
     private static readonly Lock s_lock = new();
     private static readonly Dictionary<string, nint> s_loaded = [];
+    private static readonly HashSet<string> s_replaced = [];
     private static bool s_isRegistered;
 
     /// <summary>Whether a library can be loaded; from then on imports under its key go to it.</summary>
@@ -31,6 +32,12 @@ internal static class DriverLibraries
 
     /// <summary>The loaded library; 0 where there is none.</summary>
     public static nint Handle(string key) => Load(key);
+
+    /// <summary>Whether <see cref="Use"/> gave the file.</summary>
+    public static bool IsReplaced(string key)
+    {
+        lock (s_lock) return s_replaced.Contains(key);
+    }
 
     /// <summary>Takes this file for a key: a stand-in driver, for tests. Before the first call into the library.</summary>
     public static void Use(string key, string path)
@@ -40,6 +47,7 @@ internal static class DriverLibraries
             // Whatever is found, the resolver stands.
             Load(key);
             s_loaded[key] = NativeLibrary.Load(path);
+            s_replaced.Add(key);
         }
     }
 

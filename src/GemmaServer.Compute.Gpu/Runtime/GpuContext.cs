@@ -63,7 +63,7 @@ internal abstract unsafe class GpuContext : IDisposable
     /// arguments and addresses are the same each time under one key: a replay uses those of the recording, only what the addresses
     /// hold is new. So copies from buffers that take turns (<see cref="StagedInts"/>) come before it. What waits or allocates
     /// (<see cref="Upload"/>, <see cref="Download"/>, <see cref="Record"/>, <see cref="Wait"/>, <see cref="Finish"/>,
-    /// <see cref="Allocate"/>, <see cref="Free"/>) stands outside.
+    /// <see cref="Allocate"/>, <see cref="Free"/>) stands outside: it ends the recording, and the rest runs as it comes.
     /// </remarks>
     public virtual void BeginGraph(long key)
     {

@@ -10,10 +10,10 @@ internal sealed unsafe class GpuCentroids : DeviceCentroids
     private readonly GpuContext _gpu;
     private readonly GpuMatrix _vectors;
     private readonly GpuBuffer _clusterOf;
-    private readonly GpuKernel _barClusters, _barTokens;
+    private readonly GpuKernel _rank, _bar;
     private readonly int _vocabulary;
     private GpuTensor? _scores;
-    private GpuBuffer _cuts;
+    private GpuBuffer _kept;
 
     /// <param name="gpu">Where they are.</param>
     /// <param name="vectors"><c>[clusters, hidden]</c>.</param>
@@ -27,10 +27,8 @@ internal sealed unsafe class GpuCentroids : DeviceCentroids
         for (int i = 0; i < ordering.Length; i++) clusterOf[ordering[i]] = i / size;
         _clusterOf = gpu.Allocate((long)clusterOf.Length * sizeof(int), "centroids");
         fixed (int* p = clusterOf) gpu.Upload(_clusterOf, 0, p, (long)clusterOf.Length * sizeof(int));
-        KernelSource source = new(
-            "centroids.cl", ["sampling.h", "select.h"],
-            ("GROUP", GpuSampler.Group), ("CHUNK", GpuSampler.Chunk), ("BLOCKS", (Count + GpuSampler.Group - 1) / GpuSampler.Group));
-        (_barClusters, _barTokens) = (gpu.Kernel(source, "bar_clusters"), gpu.Kernel(source, "bar_tokens"));
+        KernelSource source = new("centroids.cl", ["sampling.h"], ("GROUP", GpuSampler.Group), ("CHUNK", GpuSampler.Chunk));
+        (_rank, _bar) = (gpu.Kernel(source, "rank_clusters"), gpu.Kernel(source, "bar_tokens"));
     }
 
     /// <summary>Bars the tokens of the clusters that are not among the best of a portion's rows.</summary>
@@ -46,11 +44,12 @@ internal sealed unsafe class GpuCentroids : DeviceCentroids
         {
             Free();
             _scores = new GpuTensor(_gpu, x.Rows, Count);
-            _cuts = _gpu.Allocate((long)x.Rows * 2 * sizeof(int), "centroids");
+            _kept = _gpu.Allocate((long)x.Rows * Count * sizeof(int), "centroids");
         }
         matMul.MultiplyRows(x, _vectors, _scores, rows);
-        _barClusters.Begin().Add(outputs).Add(_scores.Buffer).Add(_cuts).Add(Count).Add(Used).Add(start).Run(GpuSampler.Group, rows);
-        _barTokens.Begin().Add(outputs).Add(_scores.Buffer).Add(_cuts).Add(_clusterOf).Add(logits.Buffer)
+        _rank.Begin().Add(outputs).Add(_scores.Buffer).Add(_kept).Add(Count).Add(Used).Add(start)
+            .Run(GpuSampler.Group, (Count + GpuSampler.Group - 1) / GpuSampler.Group, rows);
+        _bar.Begin().Add(outputs).Add(_kept).Add(_clusterOf).Add(logits.Buffer)
             .Add(_vocabulary).Add(Count).Add(start).Run(GpuSampler.Group, (_vocabulary + GpuSampler.Chunk - 1) / GpuSampler.Chunk, rows);
     }
 
@@ -65,7 +64,7 @@ internal sealed unsafe class GpuCentroids : DeviceCentroids
     {
         if (_scores is null) return;
         _scores.Dispose();
-        _gpu.Free(_cuts);
+        _gpu.Free(_kept);
         _scores = null;
     }
 }

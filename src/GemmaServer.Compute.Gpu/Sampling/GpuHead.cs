@@ -22,6 +22,9 @@ internal sealed class GpuHead(GpuContext gpu, GpuStep step, GpuMatMul matMul, Gp
     private GpuBuffer _hiddenFrom;
     private int _portion, _maxRows, _vocabulary, _turn, _underWay;
 
+    /// <summary>Rows of the step that get logits.</summary>
+    public int OutputCount => _outputs.Count;
+
     public GpuCentroids LoadCentroids(GpuMatrix vectors, ReadOnlySpan<int> tokenOrdering, int used) => new(gpu, vectors, tokenOrdering, used);
 
     /// <summary>Makes room, and compiles what depends on the vocabulary's size.</summary>
@@ -50,12 +53,14 @@ internal sealed class GpuHead(GpuContext gpu, GpuStep step, GpuMatMul matMul, Gp
     {
         if (_underWay == StepsUnderWay) throw new InvalidOperationException("Two steps are under way; one has to be collected first.");
         _outputs.Begin(batch, _facts[_turn]);
+        _sampler.Begin();
     }
 
     public void Sample(GpuTensor x, GpuVector norm, GpuMatrix head, float softcap, LogitsTap? tap, GpuTensor? hidden)
     {
         StepFacts facts = _facts[_turn];
-        _sampler.Begin();
+        // A tap reads on the way.
+        if (tap is not null) gpu.EndGraph();
         if (_hidden is null || _hidden.Columns != x.Columns)
         {
             _hidden?.Dispose();
@@ -77,6 +82,8 @@ internal sealed class GpuHead(GpuContext gpu, GpuStep step, GpuMatMul matMul, Gp
             _hiddenRows.Begin().Add(_hiddenFrom).Add(x.Buffer).Add(norm.Buffer).Add(hidden.Buffer)
                 .Add(x.Columns).Add(options.Epsilon).Run(GpuSampler.Group, _outputs.HiddenRows);
         }
+        // The results go to buffers that take turns.
+        gpu.EndGraph();
         facts.Fetch(_sampler.Results, _sampler.Tops, _outputs.Tops);
         _turn = (_turn + 1) % StepsUnderWay;
         _underWay++;

@@ -31,6 +31,9 @@ internal sealed class GpuOutputs : IDisposable
     /// <summary>Rows that get logits.</summary>
     public int Count { get; private set; }
 
+    /// <summary>Whether a row has top-p.</summary>
+    public bool AnyNucleus { get; private set; }
+
     /// <summary>Whether a row's nucleus is sought among all tokens.</summary>
     public bool AnyWeighed { get; private set; }
 
@@ -107,7 +110,7 @@ internal sealed class GpuOutputs : IDisposable
 
     private Span<int> Clear()
     {
-        (Count, AnyWeighed, Tops, HiddenRows) = (0, false, 0, 0);
+        (Count, AnyNucleus, AnyWeighed, Tops, HiddenRows) = (0, false, false, 0, 0);
         return _table.Next();
     }
 
@@ -126,6 +129,7 @@ internal sealed class GpuOutputs : IDisposable
             else if (p.TopP < 1f) flags |= isWhole ? Nucleus | Weighed : Nucleus;
             if (allowed is null || LogitMask.LeavesAny(allowed, p, mayNotEnd: false)) flags |= Bans;
             if (allowed is null || LogitMask.LeavesAny(allowed, p, mayNotEnd: true)) flags |= BansWithEnds;
+            AnyNucleus |= (flags & Nucleus) != 0;
             AnyWeighed |= (flags & Weighed) != 0;
             // A temperature so small that its inverse is no float chooses the best all the same.
             about[12] = Bits(p.Temperature == 0 ? 1f : (float)Math.Min(1.0 / p.Temperature, 1e30));

@@ -15,7 +15,7 @@ internal sealed class GpuSampler : IDisposable
     private readonly GpuContext _gpu;
     private readonly GpuSlots _slots;
     private readonly GpuOutputs _outputs;
-    private readonly GpuKernel _adjust, _weigh, _bound, _draw, _pick, _best;
+    private readonly GpuKernel _adjust, _weigh, _cutTopK, _cutNucleus, _draw, _pick, _best;
     private readonly GpuBuffer _adjusted, _maxima, _rawMaxima, _partials, _weights, _bounds, _drawn;
     private readonly int _vocabulary, _chunks;
 
@@ -24,10 +24,10 @@ internal sealed class GpuSampler : IDisposable
         (_gpu, _slots, _outputs, _vocabulary) = (gpu, slots, outputs, vocabularySize);
         _chunks = (vocabularySize + Chunk - 1) / Chunk;
         int blocks = (vocabularySize + Group - 1) / Group;
-        KernelSource adjust = new("adjust.cl", ["sampling.h"], ("GROUP", Group), ("CHUNK", Chunk));
+        KernelSource adjust = new("adjust.cl", ["sampling.h", "select.h"], ("GROUP", Group), ("CHUNK", Chunk));
         KernelSource choose = new("choose.cl", ["sampling.h", "select.h"], ("GROUP", Group), ("CHUNK", Chunk), ("BLOCKS", blocks));
         (_adjust, _weigh) = (gpu.Kernel(adjust, "adjust_logits"), gpu.Kernel(adjust, "weigh_chunks"));
-        (_bound, _draw) = (gpu.Kernel(choose, "bound_draw"), gpu.Kernel(choose, "draw_chunks"));
+        (_cutTopK, _cutNucleus, _draw) = (gpu.Kernel(choose, "cut_top_k"), gpu.Kernel(choose, "cut_nucleus"), gpu.Kernel(choose, "draw_chunks"));
         (_pick, _best) = (gpu.Kernel(choose, "pick_tokens"), gpu.Kernel(choose, "best_tokens"));
         Logits = new GpuTensor(gpu, portion, vocabularySize);
         _adjusted = gpu.Allocate((long)portion * vocabularySize * sizeof(float), "logits");
@@ -78,8 +78,13 @@ internal sealed class GpuSampler : IDisposable
             _weigh.Begin().Add(_outputs.Table).Add(logits).Add(_adjusted).Add(_maxima).Add(_weights)
                 .Add(_vocabulary).Add(start).Add(keep).Run(Group, _chunks, rows);
         }
-        _bound.Begin().Add(_outputs.Table).Add(logits).Add(_adjusted).Add(_maxima).Add(_weights).Add(_bounds)
+        _cutTopK.Begin().Add(_outputs.Table).Add(logits).Add(_adjusted).Add(_maxima).Add(_bounds)
             .Add(_vocabulary).Add(start).Add(keep).Run(Group, rows);
+        if (_outputs.AnyNucleus)
+        {
+            _cutNucleus.Begin().Add(_outputs.Table).Add(logits).Add(_adjusted).Add(_maxima).Add(_weights).Add(_bounds)
+                .Add(_vocabulary).Add(start).Add(keep).Run(Group, rows);
+        }
         _draw.Begin().Add(_outputs.Table).Add(logits).Add(_adjusted).Add(_maxima).Add(_bounds).Add(_drawn)
             .Add(_vocabulary).Add(start).Add(keep).Run(Group, _chunks, rows);
         _pick.Begin().Add(_outputs.Table).Add(logits).Add(_partials).Add(_drawn).Add(Results)

@@ -121,10 +121,6 @@ KERNEL(GROUP) weigh_chunks(
     ulong sum = 0;
     for (int i = LANE; i < n; i += GROUP)
         if (values[i] > NEGATIVE_INFINITY) sum += whole_weight(exp((values[i] - best) * inverse));
-    sums[LANE] = sum;
-    for (int half_of = GROUP / 2; half_of > 0; half_of /= 2) {
-        BARRIER;
-        if (LANE < half_of) sums[LANE] += sums[LANE + half_of];
-    }
-    if (work && LANE == 0) weights[(size_t)GROUP_Y * ((vocabulary + CHUNK - 1) / CHUNK) + GROUP_X] = sums[0];
+    sum = group_total(sum, sums);
+    if (work && LANE == 0) weights[(size_t)GROUP_Y * ((vocabulary + CHUNK - 1) / CHUNK) + GROUP_X] = sum;
 }

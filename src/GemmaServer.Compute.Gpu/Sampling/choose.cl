@@ -1,9 +1,9 @@
 // Which tokens take part in the draw, and the draw.
 
-// bounds: [rows][4]: the greatest logit, key and index of the last token that takes part, nothing.
-KERNEL(GROUP) bound_draw(
+// Top-k. bounds: [rows][4]: the greatest logit, key and index of the last token that takes part, nothing.
+KERNEL(GROUP) cut_top_k(
     GLOBAL const int* RESTRICT outputs, GLOBAL const float* RESTRICT logits, GLOBAL const float* RESTRICT adjusted, GLOBAL const float* RESTRICT maxima,
-    GLOBAL const ulong* RESTRICT weights, GLOBAL uint* RESTRICT bounds, const int vocabulary, const int start, const int keepAll)
+    GLOBAL uint* RESTRICT bounds, const int vocabulary, const int start, const int keepAll)
 {
     SHARED Selection selection;
     SHARED ushort list[BLOCKS];
@@ -12,61 +12,61 @@ KERNEL(GROUP) bound_draw(
     const bool is = o < outputs[0];
     GLOBAL const int* about = OUTPUT(outputs, is ? o : 0);
     const int flags = about[OUT_FLAGS];
-    const bool sample = is && (flags & FLAG_SAMPLE) != 0;
+    const bool sample = is && (flags & FLAG_SAMPLE) != 0, isGreedy = (flags & FLAG_GREEDY) != 0;
     GLOBAL const float* values = (keepAll != 0 || (flags & FLAG_KEEP) != 0 ? adjusted : logits) + (size_t)GROUP_X * vocabulary;
     GLOBAL const float* greatest = maxima + (size_t)GROUP_X * blocks;
 
     float best = NEGATIVE_INFINITY;
     for (int b = LANE; b < (sample ? blocks : 0); b += GROUP) best = fmax(best, greatest[b]);
     best = group_max(best, scratch);
-    const bool draws = sample && (flags & FLAG_GREEDY) == 0 && best > NEGATIVE_INFINITY;
-    const float inverse = as_float(about[OUT_INVERSE_T]);
-
+    const int k = sample && !isGreedy && best > NEGATIVE_INFINITY ? about[OUT_TOP_K] : 0;
     Cut cut;
-    cut.key = sample && (flags & FLAG_GREEDY) != 0 ? ordered(best) : LEAST_KEY;
+    cut.key = nth_block(greatest, blocks, k, list, &selection);
     cut.index = NOBODY;
-
-    // Top-k.
-    const int k = draws && about[OUT_TOP_K] < vocabulary ? about[OUT_TOP_K] : 0;
-    uint floor = nth_block(greatest, blocks, k, list, &selection);
-    int listed = list_blocks(greatest, k > 0 ? blocks : 0, floor, list, &selection);
-    Cut within = cut;
-    if (k > 0 && floor > within.key) within.key = floor;
-    cut = nth_best(values, vocabulary, list, listed, within, false, 0.0f, 0.0f, (ulong)k, k > 0 ? 4 : 0, &selection);
-    if (k == 0) cut = within;
-
-    // Top-p: of what top-k left, or of all.
-    const bool nucleus = draws && (flags & FLAG_NUCLEUS) != 0;
-    // What is far enough below the best weighs less than 1 - p of it even a vocabulary's times, so the nucleus ends above.
-    within = cut;
-    const uint fraction = (uint)about[OUT_TOP_P];
-    const float deepest = best - (log((float)vocabulary) - log(((float)(~fraction) + 1.0f) / 4294967296.0f) + 1.0f) / inverse;
-    floor = ordered(deepest);
-    if (nucleus && k == 0 && floor > within.key) within.key = floor;
-    listed = list_blocks(greatest, nucleus ? blocks : 0, within.key, list, &selection);
-    ulong sum = 0;
-    if ((flags & FLAG_WEIGHED) != 0) {
-        const int chunks = (vocabulary + CHUNK - 1) / CHUNK;
-        for (int c = LANE; c < (nucleus ? chunks : 0); c += GROUP) sum += weights[(size_t)GROUP_X * chunks + c];
-    } else {
-        for (int b = 0; b < listed; b++) {
-            const int i = list[b] * GROUP + LANE;
-            if (i < vocabulary && is_kept(cut, ordered(values[i]), (uint)i)) sum += whole_weight(exp((values[i] - best) * inverse));
-        }
-    }
-    selection.sums[LANE] = sum;
-    for (int half_of = GROUP / 2; half_of > 0; half_of /= 2) {
-        BARRIER;
-        if (LANE < half_of) selection.sums[LANE] += selection.sums[LANE + half_of];
-    }
-    BARRIER;
-    const ulong wanted = part_of(selection.sums[0], fraction);
-    BARRIER;
-    within = nth_best(values, vocabulary, list, listed, within, true, best, inverse, wanted, nucleus ? 4 : 0, &selection);
-    if (nucleus) cut = within;
+    const int listed = list_blocks(greatest, k > 0 ? blocks : 0, cut.key, list, &selection);
+    cut = nth_best(values, vocabulary, list, listed, cut, false, 0.0f, 0.0f, (ulong)k, k > 0, &selection);
     if (sample && LANE == 0) {
         GLOBAL uint* bound = bounds + 4 * GROUP_X;
         bound[0] = as_uint(best);
+        bound[1] = isGreedy ? ordered(best) : cut.key;
+        bound[2] = cut.index;
+    }
+}
+
+// Top-p, of what top-k left or of all.
+KERNEL(GROUP) cut_nucleus(
+    GLOBAL const int* RESTRICT outputs, GLOBAL const float* RESTRICT logits, GLOBAL const float* RESTRICT adjusted, GLOBAL const float* RESTRICT maxima,
+    GLOBAL const ulong* RESTRICT weights, GLOBAL uint* RESTRICT bounds, const int vocabulary, const int start, const int keepAll)
+{
+    SHARED Selection selection;
+    SHARED ushort list[BLOCKS];
+    const int o = start + GROUP_X, blocks = BLOCKS;
+    const bool is = o < outputs[0];
+    GLOBAL const int* about = OUTPUT(outputs, is ? o : 0);
+    const int flags = about[OUT_FLAGS];
+    GLOBAL uint* bound = bounds + 4 * GROUP_X;
+    const float best = as_float(bound[0]), inverse = as_float(about[OUT_INVERSE_T]);
+    const bool isSought = is && (flags & FLAG_NUCLEUS) != 0 && best > NEGATIVE_INFINITY, isWeighed = (flags & FLAG_WEIGHED) != 0;
+    GLOBAL const float* values = (keepAll != 0 || (flags & FLAG_KEEP) != 0 ? adjusted : logits) + (size_t)GROUP_X * vocabulary;
+    Cut cut;
+    cut.key = bound[1];
+    cut.index = bound[2];
+    const uint fraction = (uint)about[OUT_TOP_P];
+    // What is far enough below the best weighs less than 1 - p of it even a vocabulary's times, so the nucleus ends above.
+    const float depth = log((float)vocabulary) - log(((float)(~fraction) + 1.0f) / 4294967296.0f) + 1.0f;
+    const uint floor = ordered(best - depth / inverse);
+    if (isSought && isWeighed && floor > cut.key) cut.key = floor;
+    const int listed = list_blocks(maxima + (size_t)GROUP_X * blocks, isSought ? blocks : 0, cut.key, list, &selection);
+    const int chunks = isSought && isWeighed ? (vocabulary + CHUNK - 1) / CHUNK : 0;
+    ulong sum = 0;
+    for (int c = LANE; c < chunks; c += GROUP) sum += weights[(size_t)GROUP_X * chunks + c];
+    for (int b = 0; b < (isWeighed ? 0 : listed); b++) {
+        const int i = list[b] * GROUP + LANE;
+        if (i < vocabulary && is_kept(cut, ordered(values[i]), (uint)i)) sum += whole_weight(exp((values[i] - best) * inverse));
+    }
+    const ulong wanted = part_of(group_total(sum, selection.sums), fraction);
+    cut = nth_best(values, vocabulary, list, listed, cut, true, best, inverse, wanted, isSought, &selection);
+    if (isSought && LANE == 0) {
         bound[1] = cut.key;
         bound[2] = cut.index;
     }
@@ -181,7 +181,7 @@ KERNEL(GROUP) best_tokens(
     cut.key = nth_block(greatest, blocks, n, list, &selection);
     cut.index = NOBODY;
     const int listed = list_blocks(greatest, n > 0 ? blocks : 0, cut.key, list, &selection);
-    cut = nth_best(values, vocabulary, list, listed, cut, false, 0.0f, 0.0f, (ulong)n, n > 0 && n < vocabulary ? 4 : 0, &selection);
+    cut = nth_best(values, vocabulary, list, listed, cut, false, 0.0f, 0.0f, (ulong)n, n > 0 && n < vocabulary, &selection);
     BARRIER;
     if (LANE == 0) selection.count = 0;
     BARRIER;

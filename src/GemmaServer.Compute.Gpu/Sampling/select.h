@@ -59,14 +59,15 @@ INLINE void clear_digits(SHARED_POINTER Selection* s)
 }
 
 // The wanted-th of the elements within a cut, or, with weights exp((x - best) * inverseT), the one at which their sum reaches
-// wanted. turns: 4, or 0 for the cut as it is. Where there are not so many: the cut as it is.
+// wanted. isSought false, or not so many: the cut as it is. The loops have turns even where nothing is sought: see prelude_opencl.h.
 INLINE Cut nth_best(
     GLOBAL const float* values, int count, SHARED_POINTER const ushort* list, int listed, Cut within, bool byWeight, float best, float inverseT,
-    ulong wanted, int turns, SHARED_POINTER Selection* s)
+    ulong wanted, bool isSought, SHARED_POINTER Selection* s)
 {
     uint prefix = 0;
-    bool isFound = turns > 0;
-    for (int turn = 0; turn < turns; turn++) {
+    bool isFound = isSought;
+    int turn = 0;
+    do {
         const int shift = 24 - 8 * turn;
         clear_digits(s);
         for (int b = 0; b < (isFound ? listed : 0); b++) {
@@ -85,7 +86,8 @@ INLINE Cut nth_best(
             prefix = (prefix << 8) | s->found;
             wanted -= s->above;
         }
-    }
+        turn++;
+    } while (turn < 4);
     // Equals weigh the same, so the rest of what is wanted is a number of them.
     ulong equals = isFound ? s->equal : 0;
     BARRIER;
@@ -96,24 +98,43 @@ INLINE Cut nth_best(
         wanted = (wanted + weight - 1) / weight;
     }
     uint index = 0;
-    const int indexTurns = isFound && wanted < equals ? 3 : 0;
-    for (int turn = 0; turn < indexTurns; turn++) {
+    const bool isSplit = isFound && wanted < equals;
+    turn = 0;
+    do {
         const int shift = 16 - 8 * turn;
         clear_digits(s);
-        for (int b = 0; b < listed; b++) {
+        for (int b = 0; b < (isSplit ? listed : 0); b++) {
             const int i = list[b] * GROUP + LANE;
             if (i >= count || ordered(values[i]) != prefix || (turn > 0 && ((uint)i >> (shift + 8)) != index)) continue;
             SHARED_ADD(&s->digits[((uint)i >> shift) & 255u], 1u);
         }
         BARRIER;
         find_digit(s, wanted, false);
-        index = (index << 8) | s->found;
-        wanted -= s->above;
-    }
+        if (isSplit) {
+            index = (index << 8) | s->found;
+            wanted -= s->above;
+        }
+        turn++;
+    } while (turn < 3);
     Cut cut;
     cut.key = isFound ? prefix : within.key;
-    cut.index = !isFound || (prefix == within.key && indexTurns == 0) ? within.index : indexTurns > 0 ? index : NOBODY;
+    cut.index = !isFound || (prefix == within.key && !isSplit) ? within.index : isSplit ? index : NOBODY;
     return cut;
+}
+
+// A sum over the lanes, exact.
+INLINE ulong group_total(ulong value, SHARED_POINTER ulong* sums)
+{
+    BARRIER;
+    sums[LANE] = value;
+    int half_of = GROUP / 2;
+    do {
+        BARRIER;
+        if (LANE < half_of) sums[LANE] += sums[LANE + half_of];
+        half_of /= 2;
+    } while (half_of > 0);
+    BARRIER;
+    return sums[0];
 }
 
 // A key that at least n elements of a row reach, because n blocks' greatest do; that of all where there are not so many blocks.
@@ -125,5 +146,5 @@ INLINE uint nth_block(GLOBAL const float* maxima, int blocks, int n, SHARED_POIN
     Cut all;
     all.key = LEAST_KEY;
     all.index = NOBODY;
-    return nth_best(maxima, blocks, list, listed, all, false, 0.0f, 0.0f, (ulong)n, n > 0 && n <= blocks ? 4 : 0, s).key;
+    return nth_best(maxima, blocks, list, listed, all, false, 0.0f, 0.0f, (ulong)n, n > 0 && n <= blocks, s).key;
 }

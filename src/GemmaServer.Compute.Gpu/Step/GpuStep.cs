@@ -41,6 +41,9 @@ internal sealed unsafe class GpuStep : IDisposable
     /// <summary>Whether every slice is one row.</summary>
     public bool IsDecode { get; private set; }
 
+    /// <summary>Whether every slice is one row that samples one token: such steps repeat, kernel for kernel.</summary>
+    public bool IsPlainDecode { get; private set; }
+
     /// <summary>Longest context of the step, its own rows included.</summary>
     public int LongestContext { get; private set; }
 
@@ -90,7 +93,7 @@ internal sealed unsafe class GpuStep : IDisposable
     /// <summary>Sends a batch and resolves its tokens.</summary>
     public void Begin(StepBatch batch)
     {
-        (RowCount, SliceCount, LongestContext, IsDecode) = (batch.TokenCount, batch.SequenceCount, 0, true);
+        (RowCount, SliceCount, LongestContext, IsDecode, IsPlainDecode) = (batch.TokenCount, batch.SequenceCount, 0, true, true);
         batch.Slices.CopyTo(_sliceCopies);
         Span<int> rows = _rows.Next(), slices = _slices.Next(), header = _header.Next();
         for (int s = 0; s < SliceCount; s++)
@@ -100,6 +103,7 @@ internal sealed unsafe class GpuStep : IDisposable
             (about[0], about[1], about[2], about[3]) = (slice.QueryStart, slice.QueryLength, slice.ContextLength, slice.Slot);
             LongestContext = Math.Max(LongestContext, slice.ContextLength + slice.QueryLength);
             IsDecode &= slice.QueryLength == 1;
+            IsPlainDecode &= slice is { QueryLength: 1, Sample: true, DraftsWanted: 0, PromptLogprobs: < 0 };
             for (int i = 0; i < slice.QueryLength; i++)
             {
                 int row = slice.QueryStart + i;

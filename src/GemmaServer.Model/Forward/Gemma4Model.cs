@@ -11,8 +11,8 @@ public sealed class Gemma4Model : IDisposable
     private readonly Gemma4Weights _weights;
     private readonly DeviceKvCache _cache;
     private readonly AttentionPlan[] _plans;
-    private readonly DeviceTensor _x, _normed, _delta, _heads;
-    private readonly DeviceTensor[] _qkv, _activation;
+    private readonly DeviceTensor _x, _normed, _delta;
+    private readonly DeviceTensor[] _qkv, _heads, _activation;
     private readonly DeviceTensor? _perLayer, _perLayerGate, _experts;
 
     /// <summary>Allocates activations for steps of up to <paramref name="maxBatchTokens"/> rows and the KV pool.</summary>
@@ -26,9 +26,9 @@ public sealed class Gemma4Model : IDisposable
         _x = device.CreateTensor(rows, config.HiddenSize);
         _normed = device.CreateTensor(rows, config.HiddenSize);
         _delta = device.CreateTensor(rows, config.HiddenSize);
-        _heads = device.CreateTensor(rows, _plans.Max(p => p.QueryWidth));
         // One buffer per distinct width: a tensor's row stride is its width.
         _qkv = PerWidth(_plans.Select(p => p.QkvWidth), rows);
+        _heads = PerWidth(_plans.Select(p => p.QueryWidth), rows);
         _activation = PerWidth(config.Layers.Select(l => l.FeedForwardWidth), rows);
         if (config.PerLayerInputSize > 0)
         {
@@ -63,7 +63,7 @@ public sealed class Gemma4Model : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        foreach (DeviceTensor? t in (DeviceTensor?[])[_x, _normed, _delta, _heads, .. _qkv.Distinct(), .. _activation.Distinct(), _perLayer, _perLayerGate, _experts])
+        foreach (DeviceTensor? t in (DeviceTensor?[])[_x, _normed, _delta, .. _qkv.Distinct(), .. _heads.Distinct(), .. _activation.Distinct(), _perLayer, _perLayerGate, _experts])
             t?.Dispose();
         _cache.Dispose();
     }
@@ -88,8 +88,8 @@ public sealed class Gemma4Model : IDisposable
         // 2.4 attention
         _device.MatMul(_normed, w.Qkv, _qkv[index]);
         _device.NormRopeStore(plan, w.QueryNorm, _weights.Layers[_config.Layers[index].KvSource].KeyNorm!, _qkv[index], _cache);
-        _device.Attend(plan, _qkv[index], _cache, _heads);
-        _device.MatMul(_heads, w.Output, _delta);
+        _device.Attend(plan, _qkv[index], _cache, _heads[index]);
+        _device.MatMul(_heads[index], w.Output, _delta);
         _device.AddNorm(_x, _delta, w.PostAttentionNorm, 1f, w.PreFeedForwardNorm, _normed);
 
         // 2.5 dense feed-forward, 2.6 experts beside it

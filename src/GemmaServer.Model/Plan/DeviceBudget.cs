@@ -19,6 +19,9 @@ public sealed record DeviceBudget(long AvailableBytes, string Origin)
     /// <summary>Device memory for each row of a step beside the recipe's own buffers, times the model's hidden size: scratch of products and attention.</summary>
     public int ScratchWidths { get; init; }
 
+    /// <summary>Device memory beside the recipe's buffers, whatever the step.</summary>
+    public long ScratchBytes { get; init; }
+
     /// <summary>Whether all weights lie in the device's memory: the plan is refused where they cannot, and the KV pool is bounded by what they leave.</summary>
     public bool HoldsWeights { get; init; }
 
@@ -38,12 +41,14 @@ public sealed record DeviceBudget(long AvailableBytes, string Origin)
         if (freeBytes < share) (share, origin) = (freeBytes, $"free of {RunnerPlan.Bytes(totalBytes)}; others use the rest");
         return new DeviceBudget(share, origin)
         {
-            HoldsWeights = true, LogitRows = GpuLogitRows, ScratchWidths = GpuScratchWidths,
+            HoldsWeights = true, LogitRows = GpuLogitRows, ScratchWidths = GpuScratchWidths, ScratchBytes = GpuScratchBytes,
             // Other programs want the machine's memory too.
             KvShare = sharesHostMemory ? 0.5 : 1,
         };
     }
 
-    // What GpuHead, GpuMatMul and GpuAttention take beside the recipe's buffers, about.
+    // About what GpuHead (32 rows of logits, twice), GpuMatMul (rows in bytes) and GpuAttention (sums of chunks), token counts for
+    // penalties and a piece of the weights while they are loaded take.
     private const int GpuLogitRows = 64, GpuScratchWidths = 8;
+    private const long GpuScratchBytes = 192L << 20;
 }

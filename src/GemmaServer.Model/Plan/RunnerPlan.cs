@@ -113,7 +113,7 @@ public sealed record RunnerPlan(
         widths += c.Layers.Select(l => c.HeadCount * l.HeadDim + 2 * l.KvHeadCount * l.HeadDim).Distinct().Sum();
         widths += c.Layers.Select(l => l.FeedForwardWidth).Distinct().Sum() + c.Layers.Max(l => l.HeadDim) * c.HeadCount;
         widths += (long)c.ExpertsUsed * (c.ExpertWidth + c.HiddenSize);
-        return widths * rows * sizeof(float) + (long)budget.LogitRows * c.VocabularySize * sizeof(float);
+        return widths * rows * sizeof(float) + (long)budget.LogitRows * c.VocabularySize * sizeof(float) + budget.ScratchBytes;
     }
 
     internal static string Bytes(long bytes) => bytes switch

@@ -23,8 +23,12 @@ internal sealed record DevicePlace(DeviceBudget Budget, Func<float, IComputeDevi
             DeviceKind.Cpu => Cpu(options, log),
             DeviceKind.Cuda => Gpu(GpuApi.Cuda, name.Index, options),
             DeviceKind.OpenCl => Gpu(GpuApi.OpenCl, name.Index, options),
+#if ILGPU
+            DeviceKind.Ilgpu => IlgpuPlace.Open(name, options),
+#else
             DeviceKind.Ilgpu => throw new ArgumentException(
                 "--device ilgpu: this build has no ILGPU kernels. Build with -p:Ilgpu=true (docs/decisions/ilgpu.md), or choose --device cuda or opencl."),
+#endif
             _ => Auto(options, log),
         };
     }

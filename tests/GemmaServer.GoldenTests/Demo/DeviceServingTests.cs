@@ -2,6 +2,7 @@ using System.Text;
 using System.Text.Json.Nodes;
 using GemmaServer.Tests;
 using Microsoft.AspNetCore.Builder;
+using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 

@@ -23,7 +23,7 @@ internal sealed record AttentionCase(
             : new(Heads, GlobalKvHeads, GlobalDim, 0, Rope: 1, KvGroup: 1, KvIndex: 0, OwnsKv: layer < 3, ValueIsKey, KeyDim);
     }
 
-    private AttentionPlan Reader(int layer) => Plan(layer) with { HeadCount = 2 * Heads, OwnsKv = false, PastOnly = true };
+    private AttentionPlan Reader(int layer) => Plan(layer) with { OwnsKv = false, PastOnly = true };
 
     /// <summary>Outputs of every layer of every step, one array for each.</summary>
     /// <param name="device">A fresh one.</param>

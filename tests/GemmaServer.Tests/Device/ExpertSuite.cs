@@ -20,7 +20,7 @@ public sealed class ExpertSuite
         {
             TheoryData<string, int, bool> data = [];
             foreach (string device in TestDevices.Names)
-                foreach (int rows in (int[])[1, 2, 3, 7, 8, 9, 16, 33, 70])
+                foreach (int rows in (int[])[1, 2, 3, 8, 9, 33, 42, 43, 70])
                     foreach (bool invariant in (bool[])[false, true]) data.Add(device, rows, invariant);
             return data;
         }
@@ -55,17 +55,51 @@ public sealed class ExpertSuite
     {
         // A row of the down projection must hold whole blocks of its type.
         Shape shape = new(8, 3, 512, TensorTypes.BlockLength(type) == 256 ? 256 : 96);
-        foreach (bool split in (bool[])[false, true])
+        using DevicePair pair = new(device);
+        using Layer layer = new(pair, shape, type, type, split: false);
+        Layer.Reserve(pair);
+        foreach (int rows in (int[])[1, 12, 60])
         {
-            using DevicePair pair = new(device);
-            using Layer layer = new(pair, shape, type, type, split);
-            Layer.Reserve(pair);
-            foreach (int rows in (int[])[1, 40])
+            (float[] x, float[] normed) = Inputs(shape, rows);
+            float[][] results = pair.Both(d => layer.Run(d, rows, x, normed));
+            DevicePair.AssertClose(results[0], results[1], 1e-5f);
+        }
+    }
+
+    [DeviceTheory]
+    [MemberData(nameof(TestDevices.All), MemberType = typeof(TestDevices))]
+    public void Gate_up_and_down_may_be_of_different_types(string device)
+    {
+        foreach (ActivationType activations in Enum.GetValues<ActivationType>())
+        {
+            foreach ((TensorType gate, TensorType up) in ((TensorType, TensorType)[])[(TensorType.Q8_0, TensorType.BF16), (TensorType.BF16, TensorType.Q8_0)])
             {
-                (float[] x, float[] normed) = Inputs(shape, rows);
-                float[][] results = pair.Both(d => layer.Run(d, rows, x, normed));
-                DevicePair.AssertClose(results[0], results[1], 1e-5f);
+                using DevicePair pair = new(device, activations);
+                using Layer layer = new(pair, s_small, gate, TensorType.Q4_0, split: true, up: up);
+                Layer.Reserve(pair);
+                foreach (int rows in (int[])[1, 12, 60])
+                {
+                    (float[] x, float[] normed) = Inputs(s_small, rows);
+                    float[][] results = pair.Both(d => layer.Run(d, rows, x, normed));
+                    DevicePair.AssertClose(results[0], results[1], activations == ActivationType.Int8 ? 0.02f : 1e-5f);
+                }
             }
+        }
+    }
+
+    [DeviceTheory]
+    [MemberData(nameof(TestDevices.All), MemberType = typeof(TestDevices))]
+    public void Widths_that_are_no_whole_groups(string device)
+    {
+        Shape shape = new(8, 3, 70, 50);
+        using DevicePair pair = new(device);
+        using Layer layer = new(pair, shape, TensorType.F16, TensorType.F32, split: false);
+        Layer.Reserve(pair);
+        foreach (int rows in (int[])[1, 12, 60])
+        {
+            (float[] x, float[] normed) = Inputs(shape, rows);
+            float[][] results = pair.Both(d => layer.Run(d, rows, x, normed));
+            DevicePair.AssertClose(results[0], results[1], 1e-5f);
         }
     }
 
@@ -77,7 +111,7 @@ public sealed class ExpertSuite
         using DevicePair pair = new(device, ActivationType.Int8);
         using Layer layer = new(pair, shape, type, type, split: true);
         Layer.Reserve(pair);
-        foreach (int rows in (int[])[1, 40])
+        foreach (int rows in (int[])[1, 12, 60])
         {
             (float[] x, float[] normed) = Inputs(shape, rows);
             float[][] results = pair.Both(d => layer.Run(d, rows, x, normed));
@@ -129,11 +163,31 @@ public sealed class ExpertSuite
         using DevicePair pair = new(device);
         using Layer layer = new(pair, shape, TensorType.Q4_K, TensorType.Q5_0, split: false);
         Layer.Reserve(pair);
-        foreach (int rows in (int[])[1, 24])
+        foreach (int rows in (int[])[1, 20, 70])
         {
             (float[] x, float[] normed) = Inputs(shape, rows);
             float[][] results = pair.Both(d => layer.Run(d, rows, x, normed));
             DevicePair.AssertClose(results[0], results[1], 1e-5f);
+        }
+    }
+
+    [DeviceTheory]
+    [MemberData(nameof(TestDevices.All), MemberType = typeof(TestDevices))]
+    public void Decode_steps_are_as_long_as_their_rows(string device)
+    {
+        // A device may launch for more rows than a decode step has.
+        foreach (ActivationType activations in Enum.GetValues<ActivationType>())
+        {
+            using DevicePair pair = new(device, activations);
+            using Layer layer = new(pair, s_small, TensorType.Q4_0, TensorType.Q8_0, split: false);
+            Layer.Reserve(pair);
+            foreach (int rows in (int[])[43, 3, 17, 1, 2])
+            {
+                (float[] x, float[] normed) = Inputs(s_small, rows);
+                float[][] results = pair.Both(d => layer.Run(d, rows, x, normed, isDecode: true));
+                DevicePair.AssertClose(results[0], results[1], activations == ActivationType.Int8 ? 0.02f : 1e-5f);
+                Assert.Equal(results[0][(rows * s_small.Hidden)..], results[1][(rows * s_small.Hidden)..]);
+            }
         }
     }
 
@@ -211,13 +265,13 @@ public sealed class ExpertSuite
     /// <summary>The weights of one mixture on both devices.</summary>
     private sealed class Layer : IDisposable
     {
-        private const int MaxRows = 152;
+        private const int MaxRows = 152, MaxSequences = 48;
 
         private readonly DevicePair _pair;
         private readonly Shape _shape;
         private readonly Loaded _exact, _tested;
 
-        public Layer(DevicePair pair, Shape shape, TensorType gateUp, TensorType down, bool split, int seed = 1)
+        public Layer(DevicePair pair, Shape shape, TensorType gateUp, TensorType down, bool split, int seed = 1, TensorType? up = null)
         {
             (_pair, _shape) = (pair, shape);
             int rows = shape.Experts * shape.Width;
@@ -226,7 +280,7 @@ public sealed class ExpertSuite
                 pair.Weight(TensorType.F32, shape.Experts, shape.Hidden, seed),
                 pair.Weight(gateUp, split ? rows : 2 * rows, shape.Hidden, seed + 1),
                 pair.Weight(down, shape.Experts * shape.Hidden, shape.Width, seed + 2),
-                .. split ? [pair.Weight(gateUp, rows, shape.Hidden, seed + 3)] : (TestWeight[])[],
+                .. split ? [pair.Weight(up ?? gateUp, rows, shape.Hidden, seed + 3)] : (TestWeight[])[],
             ];
             TestWeight routerScale = pair.Weight(TensorType.F32, 1, shape.Hidden, seed + 4), expertScale = pair.Weight(TensorType.F32, 1, shape.Experts, seed + 5);
             Loaded[] both = pair.Both(d => new Loaded(
@@ -236,18 +290,19 @@ public sealed class ExpertSuite
         }
 
         /// <summary>As a model does: once, when its weights are there.</summary>
-        public static void Reserve(DevicePair pair) => pair.Both(d => d.Reserve(MaxRows, 2, 64));
+        public static void Reserve(DevicePair pair) => pair.Both(d => d.Reserve(MaxRows, MaxSequences, 64));
 
         /// <summary>All rows of the output, also those behind the step: they keep what they held.</summary>
-        public float[] Run(IComputeDevice d, int rows, float[] x, float[] normed)
+        public float[] Run(IComputeDevice d, int rows, float[] x, float[] normed, bool isDecode = false)
         {
             Loaded w = d == _pair.Exact ? _exact : _tested;
             using DeviceTensor gx = d.CreateTensor(MaxRows, _shape.Hidden), gn = d.CreateTensor(MaxRows, _shape.Hidden), gy = d.CreateTensor(MaxRows, _shape.Hidden);
             gx.Write(x);
             gn.Write(normed);
             gy.Write(DevicePair.Random(MaxRows * _shape.Hidden, 300, 0.1f));
-            StepBatch batch = new(MaxRows, 2);
-            batch.Add(new SequenceSlice { Blocks = new BlockTable(0), PromptLogprobs = -1, NextPromptToken = -1 }, new int[rows]);
+            StepBatch batch = new(MaxRows, MaxSequences);
+            for (int s = 0; s < (isDecode ? rows : 1); s++)
+                batch.Add(new SequenceSlice { Slot = s, Blocks = new BlockTable(0), PromptLogprobs = -1, NextPromptToken = -1 }, new int[isDecode ? 1 : rows]);
             d.BeginStep(batch);
             d.Route(gx, w.RouterScale, w.Router, w.ExpertScale, _shape.Used);
             d.Experts(gn, w.Gate, w.Up, w.Down, _shape.Width, gy);

@@ -66,15 +66,22 @@ public sealed unsafe class CudaGraphTests
     }
 
     [CudaFact]
-    public void What_waits_does_not_stand_inside()
+    public void What_waits_or_allocates_runs_what_was_recorded_and_ends_it()
     {
         using Adder adder = new();
-        adder.Gpu.BeginGraph(1);
-        Assert.Contains("Finish", Assert.Throws<InvalidOperationException>(adder.Gpu.Finish).Message);
-        Assert.Contains("Allocate", Assert.Throws<InvalidOperationException>(() => adder.Gpu.Allocate(1, "a test")).Message);
-        Assert.Contains("Record", Assert.Throws<InvalidOperationException>(() => adder.Gpu.Record()).Message);
-        adder.Gpu.EndGraph();
-        adder.Gpu.Finish();
+        foreach (Action between in (Action[])[adder.Gpu.Finish, () => adder.Gpu.Allocate(1, "a test"), () => adder.Gpu.Record()])
+            Assert.Equal([11, 12, 13, 14], adder.Run(1, [1, 2, 3, 4], 10, between));
+        Assert.Equal((0, 0L), (adder.Gpu.Graphs.Captures, adder.Gpu.Graphs.Replays));
+    }
+
+    [CudaFact]
+    public void What_a_failed_step_recorded_is_dropped()
+    {
+        using Adder adder = new();
+        Assert.Equal([11, 12, 13, 14], adder.Run(1, [1, 2, 3, 4], 10));
+        adder.Begin(1, 99);
+        Assert.Equal([12, 13, 14, 15], adder.Run(1, [2, 3, 4, 5], 10));
+        Assert.Equal((1, 1L), (adder.Gpu.Graphs.Captures, adder.Gpu.Graphs.Replays));
     }
 
     [CudaFact]
@@ -107,20 +114,26 @@ public sealed unsafe class CudaGraphTests
 
         public CudaContext Gpu { get; }
 
-        public int[] Run(long key, int[] x, int scalar)
+        public int[] Run(long key, int[] x, int scalar, Action? between = null)
         {
             x.CopyTo(_host.Span<int>());
             Gpu.Write(_x, 0, _host, 0, 16);
-            Launch(key, scalar);
+            Launch(key, scalar, between);
             Gpu.Wait(Gpu.Record());
             return _back.Span<int>().ToArray();
         }
 
-        public void Launch(long key, int scalar)
+        public void Begin(long key, int scalar)
         {
             Gpu.BeginGraph(key);
             Gpu.Clear(_y, 16);
             _add.Begin().Add(_y).Add(_x).Add(scalar).Run(64, 1);
+        }
+
+        public void Launch(long key, int scalar, Action? between = null)
+        {
+            Begin(key, scalar);
+            between?.Invoke();
             Gpu.Read(_back, 0, _y, 0, 16);
             Gpu.EndGraph();
         }

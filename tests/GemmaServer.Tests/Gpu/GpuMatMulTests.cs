@@ -15,39 +15,18 @@ public sealed class GpuMatMulTests
 
     [OpenClTheory]
     [MemberData(nameof(AllTypes))]
-    public void Exact_products_of_every_type(TensorType type)
-    {
-        TestWeight w = new(type, Outputs, TestWeight.ColumnsFor(type), 5);
-        using GpuBench bench = new(maxRows: 64);
-        using GpuWeights weights = new(bench.Gpu);
-        using GpuMatMul matMul = new(bench.Gpu, bench.Step, new GpuOptions());
-        using GpuMatrix matrix = weights.Load(w.Source);
-        foreach (int rows in (int[])[1, 3, 8, 9, 33])
-        {
-            float[] x = TestWeight.RandomRows(rows, w.Columns, rows);
-            float[] y = Product(bench, matMul.Multiply, matrix, x, rows, Outputs);
-            for (int r = 0; r < rows; r++)
-                for (int n = 0; n < Outputs; n++) AssertNear(x.AsSpan(r * w.Columns, w.Columns), w.Row(n), y[r * Outputs + n], 2e-6, $"{rows} rows, y[{r}, {n}]");
-        }
-    }
+    public void Exact_products_of_every_type(TensorType type) => CheckProducts(type, ActivationType.F32, 1, 6, 9);
 
     [OpenClTheory]
     [MemberData(nameof(QuantisedTypes))]
-    public void Integer_products_of_every_type(TensorType type)
-    {
-        TestWeight w = new(type, Outputs, TestWeight.ColumnsFor(type), 5);
-        using GpuBench bench = new(maxRows: 64);
-        using GpuWeights weights = new(bench.Gpu);
-        using GpuMatMul matMul = new(bench.Gpu, bench.Step, new GpuOptions(ActivationType.Int8));
-        using GpuMatrix matrix = weights.Load(w.Source);
-        foreach (int rows in (int[])[1, 3, 8, 9, 33])
-        {
-            float[] x = TestWeight.RandomRows(rows, w.Columns, rows), rounded = Rounded(x);
-            float[] y = Product(bench, matMul.Multiply, matrix, x, rows, Outputs);
-            for (int r = 0; r < rows; r++)
-                for (int n = 0; n < Outputs; n++) AssertNear(rounded.AsSpan(r * w.Columns, w.Columns), w.Row(n), y[r * Outputs + n], 4e-6, $"{rows} rows, y[{r}, {n}]");
-        }
-    }
+    public void Integer_products_of_every_type(TensorType type) => CheckProducts(type, ActivationType.Int8, 1, 6, 9);
+
+    // Each number of rows has a program of its own; these are the ones between and above.
+    [OpenClTheory]
+    [InlineData(TensorType.F16, ActivationType.F32)]
+    [InlineData(TensorType.Q4_K, ActivationType.F32)]
+    [InlineData(TensorType.Q4_0, ActivationType.Int8)]
+    public void Products_of_other_row_counts(TensorType type, ActivationType activations) => CheckProducts(type, activations, 2, 3, 8, 33);
 
     [OpenClTheory]
     [InlineData(ActivationType.F32, TensorType.Q4_K, TensorType.Q6_K)]
@@ -135,6 +114,22 @@ public sealed class GpuMatMulTests
         {
             float[] alone = Product(bench, matMul.Multiply, matrix, x[(row * Columns)..((row + 1) * Columns)], 1, Outputs);
             Assert.Equal(together[(row * Outputs)..((row + 1) * Outputs)], alone);
+        }
+    }
+
+    private static void CheckProducts(TensorType type, ActivationType activations, params ReadOnlySpan<int> rowCounts)
+    {
+        TestWeight w = new(type, Outputs, TestWeight.ColumnsFor(type), 5);
+        using GpuBench bench = new(maxRows: 64);
+        using GpuWeights weights = new(bench.Gpu);
+        using GpuMatMul matMul = new(bench.Gpu, bench.Step, new GpuOptions(activations));
+        using GpuMatrix matrix = weights.Load(w.Source);
+        foreach (int rows in rowCounts)
+        {
+            float[] x = TestWeight.RandomRows(rows, w.Columns, rows), seen = activations == ActivationType.Int8 ? Rounded(x) : x;
+            float[] y = Product(bench, matMul.Multiply, matrix, x, rows, Outputs);
+            for (int r = 0; r < rows; r++)
+                for (int n = 0; n < Outputs; n++) AssertNear(seen.AsSpan(r * w.Columns, w.Columns), w.Row(n), y[r * Outputs + n], 4e-6, $"{rows} rows, y[{r}, {n}]");
         }
     }
 

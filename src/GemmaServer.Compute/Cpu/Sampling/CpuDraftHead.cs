@@ -13,15 +13,19 @@ internal sealed class CpuDraftHead(WorkerPool workers, CpuMatMul matMul)
     /// <summary>See <see cref="IComputeDevice.Draft"/>; <paramref name="logits"/> holds a portion of the rows at a time.</summary>
     public bool Run(
         CpuStep step, CpuTensor x, CpuWeights head, CpuCentroids? centroids, int depth, SlotState[] slots, CpuTensor logits,
-        ReadOnlySpan<int> sequences, StepResult result, LogitsTap? tap)
+        ReadOnlySpan<int> sequences, StepResult result, LogitsTap? tap) =>
+        Run(new CpuDraftLogits(workers, matMul, x, head, centroids), step, depth, slots, logits, sequences, result, tap);
+
+    /// <summary>The choice over logits from elsewhere.</summary>
+    public bool Run<TLogits>(
+        TLogits source, CpuStep step, int depth, SlotState[] slots, CpuTensor logits, ReadOnlySpan<int> sequences, StepResult result, LogitsTap? tap)
+        where TLogits : struct, IDraftLogits
     {
         if (depth == 0) Begin(step, slots);
         for (int start = 0; start < step.RowCount; start += logits.Rows)
         {
             int count = Math.Min(logits.Rows, step.RowCount - start);
-            InputRows rows = new(x.All[(start * x.Columns)..], count, x.Columns);
-            if (centroids is null) matMul.Multiply(rows, head, 0, head.Rows, logits.All, logits.Columns);
-            else centroids.Multiply(workers, matMul, rows, head, logits);
+            source.Fill(start, count, logits);
             if (tap is not null)
                 for (int i = 0; i < count; i++) tap(step.Slot(start + i), step.Position(start + i) + depth, logits.RowSpan(i));
             GuessJob job = new(step, start, depth, slots, logits, _samplers, _isDone, _guesses);

@@ -5,6 +5,7 @@ internal sealed unsafe class CpuHead(WorkerPool workers, CpuMatMul matMul) : IDi
 {
     private readonly CpuSampler[] _samplers = [.. Enumerable.Range(0, workers.Threads).Select(_ => new CpuSampler())];
     private OutputRow[] _rows = [];
+    private int[] _rowNumbers = [];
     private int[] _runs = [];       // by run, its first row in the portion; one more for the end
     private CpuTensor? _hidden, _logits;
     private float[] _maxima = [];   // [portion, blocks]
@@ -13,7 +14,7 @@ internal sealed unsafe class CpuHead(WorkerPool workers, CpuMatMul matMul) : IDi
     /// <summary>Room for <paramref name="portion"/> rows of logits at a time and <paramref name="rows"/> rows a step.</summary>
     public void Reserve(int portion, int rows, int vocabularySize)
     {
-        (_portion, _rows, _runs) = (portion, new OutputRow[rows], new int[portion + 1]);
+        (_portion, _rows, _rowNumbers, _runs) = (portion, new OutputRow[rows], new int[rows], new int[portion + 1]);
         _logits?.Dispose();
         _logits = new CpuTensor(portion, vocabularySize);
         _maxima = new float[portion * LogitBlocks.Count(vocabularySize)];
@@ -24,21 +25,25 @@ internal sealed unsafe class CpuHead(WorkerPool workers, CpuMatMul matMul) : IDi
 
     public void Run(
         CpuStep step, CpuTensor x, float[] norm, float epsilon, CpuWeights head, float softcap,
-        SlotState[] slots, int[] lastSampled, LogitsTap? tap, CpuTensor? lastHidden)
+        SlotState[] slots, int[] lastSampled, LogitsTap? tap, CpuTensor? lastHidden) =>
+        Run(new CpuLogits(workers, matMul, x, norm, epsilon, head), step, x.Columns, softcap, slots, lastSampled, tap, lastHidden);
+
+    /// <summary>Logprobs and sampling over logits from elsewhere.</summary>
+    public void Run<TLogits>(
+        TLogits source, CpuStep step, int hiddenSize, float softcap, SlotState[] slots, int[] lastSampled, LogitsTap? tap, CpuTensor? lastHidden)
+        where TLogits : struct, ILogits
     {
-        _hidden ??= new CpuTensor(_portion, x.Columns);
+        _hidden ??= new CpuTensor(_portion, hiddenSize);
         Select(step);
         for (int start = 0; start < _count; start += _portion)
         {
             int count = Math.Min(_portion, _count - start);
-            GatherNormJob gather = new(_rows, start, x, norm, epsilon, _hidden);
-            workers.Run(ref gather, count);
-            matMul.Multiply(_hidden.Input(count), head, 0, head.Rows, _logits!.All, _logits.Columns);
+            source.Fill(_rowNumbers.AsSpan(start, count), _hidden, _logits!);
             Survey(start, count, softcap, slots, isTapped: tap is not null);
             if (tap is not null)
-                for (int i = 0; i < count; i++) tap(_rows[start + i].Slot, _rows[start + i].Position, _logits.RowSpan(i));
+                for (int i = 0; i < count; i++) tap(_rows[start + i].Slot, _rows[start + i].Position, _logits!.RowSpan(i));
             int runs = FindRuns(start, count);
-            SampleJob sample = new(_rows, start, _runs, _logits, _maxima, softcap, slots, _samplers, _hidden, lastHidden);
+            SampleJob sample = new(_rows, start, _runs, _logits!, _maxima, softcap, slots, _samplers, _hidden, lastHidden);
             workers.Run(ref sample, runs);
         }
         for (int i = 0; i < _count; i++)
@@ -69,6 +74,7 @@ internal sealed unsafe class CpuHead(WorkerPool workers, CpuMatMul matMul) : IDi
                 int row = slice.QueryStart + i;
                 bool last = i == slice.QueryLength - 1;
                 int next = last ? (slice.Sample ? -1 : slice.NextPromptToken) : step.Tokens[row + 1];
+                _rowNumbers[_count] = row;
                 _rows[_count++] = new OutputRow
                 {
                     Row = row,
@@ -155,12 +161,6 @@ internal sealed unsafe class CpuHead(WorkerPool workers, CpuMatMul matMul) : IDi
         public ulong[]? Allowed;
         public float Logprob;
         public TokenLogprob[]? Top, Prompt;
-    }
-
-    private readonly struct GatherNormJob(OutputRow[] rows, int start, CpuTensor x, float[] norm, float epsilon, CpuTensor hidden) : IWorkerJob
-    {
-        public void Execute(int item, int worker) =>
-            RmsNorm.Row(x.RowSpan(rows[start + item].Row), norm, epsilon, hidden.RowSpan(item));
     }
 
     private readonly struct SurveyJob(OutputRow[] rows, int start, CpuTensor logits, float[] maxima, float cap, int share, int shares) : IWorkerJob

@@ -1,0 +1,56 @@
+using ILGPU;
+using ILGPU.Runtime;
+
+namespace GemmaServer.Compute.Ilgpu;
+
+/// <summary>The KV pool in one buffer of equal pages; see <see cref="AttentionKernels"/> for what is inside.</summary>
+internal sealed class IlgpuKvCache : DeviceKvCache
+{
+    private readonly long[][] _layerFours;
+
+    /// <exception cref="NotSupportedException">The device's kernels cannot hold the pool's type or shapes.</exception>
+    public IlgpuKvCache(IlgpuRuntime runtime, KvCachePlan plan, Func<int, AttentionPlan> layerShape) : base(plan)
+    {
+        ElementBytes = plan.Type switch
+        {
+            KvCacheType.F32 => 4,
+            KvCacheType.F16 or KvCacheType.BF16 => 2,
+            _ => throw new NotSupportedException($"The ILGPU device has no {plan.Type} KV cache; use f32, f16 or bf16."),
+        };
+        _layerFours = new long[plan.Groups.Count][];
+        long most = 0;
+        for (int g = 0; g < plan.Groups.Count; g++)
+        {
+            KvGroup group = plan.Groups[g];
+            _layerFours[g] = new long[group.Layers.Count];
+            long fours = 0;
+            for (int i = 0; i < group.Layers.Count; i++)
+            {
+                AttentionPlan shape = layerShape(group.Layers[i]);
+                if (shape.HeadDim % 8 != 0) throw new NotSupportedException($"The ILGPU device needs heads in multiples of 8 elements, not {shape.HeadDim}.");
+                _layerFours[g][i] = fours;
+                fours += (long)group.TokensPerPage * shape.KvHeadCount * (shape.HeadDim + (shape.IsCompact ? 2 * StoredPairs(shape) : shape.HeadDim)) / 4;
+            }
+            most = Math.Max(most, fours);
+        }
+        if (most * 4 * ElementBytes > plan.PageBytes)
+            throw new ArgumentException($"Pages need {most * 4 * ElementBytes} bytes, the plan gives {plan.PageBytes}.");
+        PageFours = most;
+        Buffer = runtime.Allocate<uint>(PageFours * plan.PageCount * ElementBytes);
+    }
+
+    /// <summary>Pairs of a compact key, rounded up to what kernels take at a time: those that are too many turn by nothing.</summary>
+    public static int StoredPairs(AttentionPlan plan) => Math.Min((plan.KeyDim / 2 + 3) / 4 * 4, plan.HeadDim / 2);
+
+    public int ElementBytes { get; }
+
+    /// <summary>Fours of elements in a page.</summary>
+    public long PageFours { get; }
+
+    public MemoryBuffer1D<uint, Stride1D.Dense> Buffer { get; }
+
+    /// <summary>Where a layer's begin in a page.</summary>
+    public long LayerFours(int group, int index) => _layerFours[group][index];
+
+    public override void Dispose() => Buffer.Dispose();
+}
