@@ -113,6 +113,22 @@ public class LogitsTests(ITestOutputHelper output)
             Assert.True(all.Count(e => e <= 0.15) >= all.Count * (golden.HasExperts ? 0.9 : 1.0), $"worst {all.Max()}");
     }
 
+    /// <summary>What CUDA's tensor cores do by default; other GPUs compute exactly here.</summary>
+    [DeviceTheory]
+    [MemberData(nameof(OnlyElsewhere))]
+    public async Task Activations_of_bf16_stay_within_the_references_bounds(string device, string name, string type)
+    {
+        GoldenModel golden = GoldenModel.Open(name, type);
+        using EngineHarness engine = new(golden.Path, ActivationType.BF16, KvCacheType.F16, device: device);
+        foreach (string prompt in GoldenModel.PromptNames)
+        {
+            float[][] actual = (await engine.LogitsAsync(golden.Prompt(prompt)))[0];
+            double rms = Rms(golden, prompt, actual, share: golden.HasExperts ? 0.9 : 1.0);
+            output.WriteLine($"{device} {name} {type} {prompt}: rms {rms:0.000}, max {PositionErrors(golden, prompt, actual).Max():0.000}");
+            Assert.True(rms <= 0.15, $"{prompt}: rms {rms}");
+        }
+    }
+
     [Theory]
     [MemberData(nameof(WithQ8Caches))]
     public async Task A_q8_cache_stays_within_the_references_bound(string device, string name, string type)

@@ -11,16 +11,18 @@ foreach (string argument in args)
     string[] parts = argument.TrimStart('-').Split('=', 2);
     given[parts[0]] = parts.Length == 2 ? parts[1] : "true";
 }
-string[] known = ["device", "json", "small", "minutes", "only"];
+string[] known = ["device", "json", "small", "minutes", "only", "activations"];
 if (given.Keys.Except(known).Any())
 {
-    Console.Error.WriteLine("usage: gpu-checks [--device=cuda|opencl] [--json=FILE] [--small] [--minutes=N] [--only=kernels,golden,shares,models]");
+    Console.Error.WriteLine("usage: gpu-checks [--device=cuda|opencl] [--json=FILE] [--small] [--minutes=N] [--only=kernels,golden,shares,models] [--activations=bf16|int8|f32]");
     return 2;
 }
 
 string device = given.GetValueOrDefault("device", "cuda");
 GpuApi api = device == "cuda" ? GpuApi.Cuda : GpuApi.OpenCl;
 bool small = given.ContainsKey("small");
+// As the server chooses them.
+ActivationType activations = Enum.Parse<ActivationType>(given.GetValueOrDefault("activations", device == "cuda" ? "bf16" : "f32"), ignoreCase: true);
 double minutes = double.Parse(given.GetValueOrDefault("minutes", "9.5"), CultureInfo.InvariantCulture);
 string[] parts_ = given.GetValueOrDefault("only", "kernels,golden,shares,models").Split(',');
 DateTime started = DateTime.UtcNow, end = started.AddMinutes(minutes);
@@ -54,8 +56,8 @@ try
         failed += (int)result["failed"]!;
         report[part] = result;
     }
-    if (parts_.Contains("shares")) report["shares"] = new KernelShares(device, peaks, small).Products(ActivationType.F32, started.AddMinutes(minutes * 0.6));
-    if (parts_.Contains("models")) report["models"] = await new ModelBench(device, info, peaks, small).RunAsync(ActivationType.F32, end);
+    if (parts_.Contains("shares")) report["shares"] = new KernelShares(device, peaks, small).Products(activations, started.AddMinutes(minutes * 0.6));
+    if (parts_.Contains("models")) report["models"] = await new ModelBench(device, info, peaks, small).RunAsync(activations, end);
 }
 catch (Exception e)
 {

@@ -9,7 +9,7 @@ internal readonly record struct ExpertRows(GpuPart Part, int Stride, int First, 
 
 /// <summary>
 /// The products of a mixture of experts: <c>y[place] = W_expert · x[place / uses]</c>. Kernels: <c>expert_rows.cl</c> for few places to
-/// an expert, <c>gemm.cl</c> for many.
+/// an expert, <c>gemm.cl</c> for many; on CUDA, with activations rounded to bf16, <c>gemm_cuda.cu</c> wherever places are sorted.
 /// </summary>
 internal sealed class ExpertProducts(GpuContext gpu, GpuStep step, GpuRouting routing, GpuOptions options) : IDisposable
 {
@@ -24,14 +24,22 @@ internal sealed class ExpertProducts(GpuContext gpu, GpuStep step, GpuRouting ro
 
     // Apart, because an expert's width is less than a row's and there are more places than rows.
     private readonly GpuQuantisedRows _rowsInBytes = new(gpu), _placesInBytes = new(gpu);
+    private readonly GpuRoundedRows _rowsRounded = new(gpu), _placesRounded = new(gpu);
+    private readonly Dictionary<(TensorType Type, int Places, bool MeetsGate), GpuKernel> _tensorKernels = [];
+    private readonly bool _hasTensorCores = options.Activations == ActivationType.BF16 && GpuTile.IsFor(gpu.Info);
     private int _tilePlaces, _tiles;
 
-    /// <summary>Makes room for inputs in bytes.</summary>
+    /// <summary>Makes room for inputs in bytes or in bf16.</summary>
     /// <param name="rows">Rows of a step.</param>
     /// <param name="hidden">Columns of what the gate reads.</param>
     /// <param name="width">Columns of what the down projection reads.</param>
     public void Reserve(int rows, int hidden, int width)
     {
+        if (_hasTensorCores)
+        {
+            _rowsRounded.Reserve(rows, hidden);
+            _placesRounded.Reserve(rows * routing.Used, width);
+        }
         if (options.Activations != ActivationType.Int8) return;
         _rowsInBytes.Reserve(rows, hidden);
         _placesInBytes.Reserve(rows * routing.Used, width);
@@ -51,14 +59,15 @@ internal sealed class ExpertProducts(GpuContext gpu, GpuStep step, GpuRouting ro
     public void Gate(GpuTensor x, ExpertRows w, GpuTensor y)
     {
         if (IsInt8(w)) _rowsInBytes.Quantise(step.Header, x, step.Grid, 0);
-        Run(x, _rowsInBytes, w, routing.Used, y, meetsGate: false);
+        if (IsTensor) _rowsRounded.Round(step.Header, x.Buffer, x.Columns, step.Grid, 0);
+        Run(x, _rowsInBytes, _rowsRounded, w, routing.Used, y, meetsGate: false);
     }
 
     /// <summary>y = gelu_tanh(y) ⊙ (Up·x), after <see cref="Gate"/> of the same x.</summary>
     public void Up(GpuTensor x, ExpertRows w, bool gateIsInt8, GpuTensor y)
     {
         if (IsInt8(w) && !gateIsInt8) _rowsInBytes.Quantise(step.Header, x, step.Grid, 0);
-        Run(x, _rowsInBytes, w, routing.Used, y, meetsGate: true);
+        Run(x, _rowsInBytes, _rowsRounded, w, routing.Used, y, meetsGate: true);
     }
 
     /// <summary>y = Down·x.</summary>
@@ -68,7 +77,8 @@ internal sealed class ExpertProducts(GpuContext gpu, GpuStep step, GpuRouting ro
     public void Down(GpuTensor x, ExpertRows w, GpuTensor y)
     {
         if (IsInt8(w)) _placesInBytes.Quantise(step.Header, x, routing.PlaceGrid, routing.PlaceGrid);
-        Run(x, _placesInBytes, w, 1, y, meetsGate: false);
+        if (IsTensor) _placesRounded.Round(step.Header, x.Buffer, x.Columns, step.Grid, 0, routing.Used);
+        Run(x, _placesInBytes, _placesRounded, w, 1, y, meetsGate: false);
     }
 
     /// <summary>Whether a product is in integers.</summary>
@@ -78,17 +88,46 @@ internal sealed class ExpertProducts(GpuContext gpu, GpuStep step, GpuRouting ro
     {
         _rowsInBytes.Dispose();
         _placesInBytes.Dispose();
+        _rowsRounded.Dispose();
+        _placesRounded.Dispose();
     }
 
     /// <summary>
     /// Places of a tile. Reading an expert again for another place costs no more than the sort, as long as few experts have two; and
     /// a large tile is worth its empty rows when most are full.
     /// </summary>
-    private int TilePlaces(int places) =>
-        options.BatchInvariant ? FewPlaces : 2 * places <= routing.Experts ? 1 : places <= 16 * routing.Experts ? FewPlaces : ManyPlaces;
-
-    private void Run(GpuTensor x, GpuQuantisedRows bytes, ExpertRows w, int inputUses, GpuTensor y, bool meetsGate)
+    private int TilePlaces(int places)
     {
+        if (!options.BatchInvariant && 2 * places <= routing.Experts) return 1;
+        if (_hasTensorCores) return GpuTile.ExpertPlaces(places / routing.Experts);
+        return options.BatchInvariant || places <= 16 * routing.Experts ? FewPlaces : ManyPlaces;
+    }
+
+    private bool IsTensor => _hasTensorCores && _tilePlaces > 1;
+
+    private void RunTiles(GpuRoundedRows x, ExpertRows w, int inputUses, GpuTensor y, int columns, bool meetsGate)
+    {
+        WeightFormat format = w.Part.Format;
+        GpuTile tile = GpuTile.ForExperts(format.Type, _tilePlaces);
+        if (!_tensorKernels.TryGetValue((format.Type, _tilePlaces, meetsGate), out GpuKernel? kernel))
+        {
+            KernelSource source = new(
+                "gemm_cuda.cu", ["weights.h", "cuda_tensor.h", "gemm_tile_cuda.h"],
+                format.Constants([.. tile.Constants, ("EXPERTS", 1), ("GATED", 0), ("MEETS_GATE", meetsGate ? 1 : 0)]));
+            _tensorKernels.Add((format.Type, _tilePlaces, meetsGate), kernel = gpu.Kernel(source, "gemm"));
+        }
+        w.Part.AddTo(kernel.Begin().Add(routing.Places).Add(routing.Tiles).Add(w.Stride).Add(inputUses).Add(x.Buffer))
+            .Add(w.First).Add(w.Count).Add(y.Buffer).Add(y.Columns).Add(0).Add(columns)
+            .Run(tile.Group, _tiles, (w.Count + tile.Columns - 1) / tile.Columns, sharedBytes: tile.SharedBytes(format.Type));
+    }
+
+    private void Run(GpuTensor x, GpuQuantisedRows bytes, GpuRoundedRows rounded, ExpertRows w, int inputUses, GpuTensor y, bool meetsGate)
+    {
+        if (IsTensor)
+        {
+            RunTiles(rounded, w, inputUses, y, x.Columns, meetsGate);
+            return;
+        }
         bool isMany = _tilePlaces == ManyPlaces;
         Kernels kernels = Of(w, new Program(w.Part.Format.Type, meetsGate, x.Columns % WeightFormat.Group != 0));
         GpuKernel kernel = isMany ? kernels.Many : _tilePlaces == 1 ? kernels.Alone : kernels.Few;

@@ -36,6 +36,9 @@ internal sealed class GpuMatMul(GpuContext gpu, GpuStep step, GpuOptions options
 
         /// <summary><c>gemm_cuda.cu</c>: x rounded to bf16, tensor cores.</summary>
         Tensor,
+
+        /// <summary><c>gemm_bytes_cuda.cu</c>: x in bytes, tensor cores.</summary>
+        TensorBytes,
     }
 
     private readonly record struct Program(
@@ -98,7 +101,7 @@ internal sealed class GpuMatMul(GpuContext gpu, GpuStep step, GpuOptions options
     {
         bool isBf16 = HasTensorCores && options.Activations == ActivationType.BF16;
         int mostFew = options.BatchInvariant ? 0 : isBf16 ? GpuGemvShape.MostRows(format) : MostGemvRows;
-        if (rows > mostFew) return isBf16 ? Way.Tensor : Way.Many;
+        if (rows > mostFew) return isBf16 ? Way.Tensor : HasTensorCores && IsInt8(format) ? Way.TensorBytes : Way.Many;
         return HasTensorCores && !IsInt8(format) && format.CodeBits <= 16 && columns % 4 == 0 ? Way.FewCuda : Way.Few;
     }
 
@@ -118,7 +121,7 @@ internal sealed class GpuMatMul(GpuContext gpu, GpuStep step, GpuOptions options
         {
             if (WayOf(part.Format, x.Columns, grid) != Way.Tensor) continue;
             _rounded.Reserve(Math.Max(grid, _maxRows), x.Columns);
-            _rounded.Round(step.Header, x, grid, givenRows);
+            _rounded.Round(step.Header, x.Buffer, x.Columns, grid, givenRows);
             return;
         }
     }
@@ -134,6 +137,7 @@ internal sealed class GpuMatMul(GpuContext gpu, GpuStep step, GpuOptions options
         {
             Way.FewCuda => program with { Shape = GpuGemvShape.For(gpu.Info, w.Format, rows, weightRows, x.Columns) },
             Way.Tensor when GpuTile.For(gpu.Info, w.Format.Type, grid, weightRows) is var tile => program with { Rows = tile.Rows, Tile = tile },
+            Way.TensorBytes when GpuTile.ForBytes(grid) is var tile => program with { Rows = tile.Rows, Tile = tile },
             _ => program with { IsOdd = isOdd },
         };
         GpuKernel kernel = Kernel(w.Format, program);
@@ -146,10 +150,10 @@ internal sealed class GpuMatMul(GpuContext gpu, GpuStep step, GpuOptions options
         int rowTiles = (grid + program.Rows - 1) / program.Rows;
         switch (way)
         {
-            case Way.Tensor:
+            case Way.Tensor or Way.TensorBytes:
                 GpuTile tile = program.Tile!;
                 int columns = isGated ? tile.Columns / 2 : tile.Columns;
-                call.Run(tile.Group, rowTiles, (count + columns - 1) / columns, sharedBytes: tile.SharedBytes(w.Format.Type));
+                call.Run(tile.Group, rowTiles, (count + columns - 1) / columns, sharedBytes: isInt8 ? tile.SharedBytesOfBytes : tile.SharedBytes(w.Format.Type));
                 break;
             case Way.FewCuda:
                 int outputs = program.Shape.Outputs(isGated);
@@ -179,7 +183,9 @@ internal sealed class GpuMatMul(GpuContext gpu, GpuStep step, GpuOptions options
                 new KernelSource(
                     "gemv_cuda.cu", ["weights.h", "cuda_tensor.h"], [.. constants, ("ROWS", program.Rows), ("OUT", program.Shape.Out), ("SPLIT", program.Shape.Split)]),
                 "gemv"),
-            _ => gpu.Kernel(new KernelSource("gemm_cuda.cu", ["weights.h", "cuda_tensor.h"], [.. constants, .. program.Tile!.Constants]), "gemm"),
+            Way.TensorBytes => gpu.Kernel(
+                new KernelSource("gemm_bytes_cuda.cu", ["weights.h", "cuda_tensor.h", "gemm_tile_cuda.h"], [.. constants, .. program.Tile!.Constants]), "gemm"),
+            _ => gpu.Kernel(new KernelSource("gemm_cuda.cu", ["weights.h", "cuda_tensor.h", "gemm_tile_cuda.h"], [.. constants, .. program.Tile!.Constants, ("EXPERTS", 0)]), "gemm"),
         };
         return _kernels[program] = kernel;
     }

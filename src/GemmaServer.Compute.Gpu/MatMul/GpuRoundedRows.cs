@@ -6,7 +6,6 @@ internal sealed class GpuRoundedRows(GpuContext gpu) : IDisposable
     private const int Lanes = 64, ChunkColumns = 8;
 
     private GpuKernel? _round;
-    private int _rows, _columns;
 
     /// <summary><c>[rows][whole groups]</c> of bf16.</summary>
     public GpuBuffer Buffer { get; private set; }
@@ -15,23 +14,25 @@ internal sealed class GpuRoundedRows(GpuContext gpu) : IDisposable
     public void Reserve(int rows, int columns)
     {
         _round ??= gpu.Kernel(new KernelSource("round_rows.cu", ["cuda_tensor.h"]), "round_rows");
-        if (rows <= _rows && columns <= _columns) return;
-        (_rows, _columns) = (Math.Max(rows, _rows), Math.Max(columns, _columns));
+        long bytes = (long)rows * Chunks(columns) * ChunkColumns * sizeof(ushort);
+        if (bytes <= Buffer.Bytes) return;
         gpu.Finish();
         Dispose();
-        Buffer = gpu.Allocate((long)_rows * Chunks(_columns) * ChunkColumns * sizeof(ushort), "rounded activations");
+        Buffer = gpu.Allocate(bytes, "rounded activations");
     }
 
     /// <summary>Queues the rounding of a tensor's first rows.</summary>
     /// <param name="step">The header.</param>
     /// <param name="x">Any number of columns.</param>
+    /// <param name="columns">Of x.</param>
     /// <param name="grid">Rows at most.</param>
     /// <param name="givenRows">Rows; 0: those of the step's header.</param>
-    public void Round(GpuBuffer step, GpuTensor x, int grid, int givenRows)
+    /// <param name="uses">Rows of x for each of these.</param>
+    public void Round(GpuBuffer step, GpuBuffer x, int columns, int grid, int givenRows, int uses = 1)
     {
-        Reserve(grid, x.Columns);
-        int chunks = Chunks(x.Columns);
-        _round!.Begin().Add(step).Add(givenRows).Add(x.Buffer).Add(Buffer).Add(x.Columns).Add(chunks).Run(Lanes, (chunks + Lanes - 1) / Lanes, grid);
+        Reserve(grid * uses, columns);
+        int chunks = Chunks(columns);
+        _round!.Begin().Add(step).Add(givenRows).Add(x).Add(Buffer).Add(columns).Add(chunks).Add(uses).Run(Lanes, grid * uses, (chunks + Lanes - 1) / Lanes);
     }
 
     public void Dispose()

@@ -61,8 +61,8 @@ KERNEL(GROUP) gemm(
         BARRIER;
         int low, high;
         codes8(planes, bringStart + g, quarter, &low, &high);
-        ((SHARED int*)wTile)[bringN * SLOT + quarter] = low;
-        ((SHARED int*)wTile)[bringN * SLOT + 4 + quarter] = high;
+        ((SHARED_POINTER int*)wTile)[bringN * SLOT + quarter] = low;
+        ((SHARED_POINTER int*)wTile)[bringN * SLOT + 4 + quarter] = high;
         if (quarter == 0) {
             float scale[2], offset[2];
             scales32(planes, bringStart + g, scale, offset);

@@ -120,6 +120,41 @@ public sealed class ExpertSuite
     }
 
     [DeviceTheory]
+    [MemberData(nameof(Types))]
+    public void Activations_of_bf16_come_close(string device, TensorType type)
+    {
+        Shape shape = new(4, 3, 512, TensorTypes.BlockLength(type) == 256 ? 256 : 96);
+        using DevicePair pair = new(device, ActivationType.BF16);
+        using Layer layer = new(pair, shape, type, type, split: true);
+        Layer.Reserve(pair);
+        foreach (int rows in (int[])[1, 40])
+        {
+            (float[] x, float[] normed) = Inputs(shape, rows);
+            float[][] results = pair.Both(d => layer.Run(d, rows, x, normed));
+            DevicePair.AssertClose(results[0], results[1], 0.01f);
+        }
+    }
+
+    [DeviceTheory]
+    [MemberData(nameof(TestDevices.All), MemberType = typeof(TestDevices))]
+    public void Tiles_of_every_size_in_bf16(string device)
+    {
+        Shape shape = new(2, 2, 64, 160);
+        using DevicePair pair = new(device, ActivationType.BF16);
+        foreach (TensorType type in (TensorType[])[TensorType.BF16, TensorType.Q8_0])
+        {
+            using Layer layer = new(pair, shape, type, type, split: false);
+            Layer.Reserve(pair);
+            foreach (int rows in (int[])[10, 20, 60, 150])
+            {
+                (float[] x, float[] normed) = Inputs(shape, rows);
+                float[][] results = pair.Both(d => layer.Run(d, rows, x, normed));
+                DevicePair.AssertClose(results[0], results[1], 0.01f);
+            }
+        }
+    }
+
+    [DeviceTheory]
     [MemberData(nameof(TestDevices.All), MemberType = typeof(TestDevices))]
     public void The_shape_of_the_large_model(string device)
     {
@@ -230,7 +265,7 @@ public sealed class ExpertSuite
     /// <summary>The weights of one mixture on both devices.</summary>
     private sealed class Layer : IDisposable
     {
-        private const int MaxRows = 72, MaxSequences = 48;
+        private const int MaxRows = 152, MaxSequences = 48;
 
         private readonly DevicePair _pair;
         private readonly Shape _shape;

@@ -11,6 +11,8 @@ public sealed class CudaProductTests
 
     public static TheoryData<TensorType> AllTypes => TestWeight.AllTypes;
 
+    public static TheoryData<TensorType> QuantisedTypes => TestWeight.QuantisedTypes;
+
     [CudaTheory]
     [MemberData(nameof(AllTypes))]
     public void Rounded_products_of_every_type(TensorType type)
@@ -27,6 +29,34 @@ public sealed class CudaProductTests
         TestWeight w = new(type, Outputs, TestWeight.ColumnsFor(type), 5);
         using Bench bench = new(ActivationType.F32, w);
         foreach (int rows in (int[])[1, 2, 3, 8]) bench.Check(rows, isRounded: false);
+    }
+
+    [CudaTheory]
+    [MemberData(nameof(QuantisedTypes))]
+    public void Products_of_bytes_of_every_type(TensorType type)
+    {
+        TestWeight w = new(type, Outputs, TestWeight.ColumnsFor(type), 5);
+        using Bench bench = new(ActivationType.Int8, w);
+        foreach (int rows in (int[])[9, 16, 17, 65, 130])
+        {
+            float[] x = TestWeight.RandomRows(rows, w.Columns, rows);
+            bench.Check(x, InBytes(x), rows, 4e-6);
+        }
+    }
+
+    [CudaTheory]
+    [InlineData(TensorType.Q4_0)]
+    [InlineData(TensorType.Q2_K)]
+    public void Gate_and_up_meet_in_bytes(TensorType type)
+    {
+        const int Half = 37, Columns = 768;
+        TestWeight gate = new(type, Half, Columns, 1), up = new(type, Half, Columns, 2);
+        using Bench bench = new(ActivationType.Int8, gate, up);
+        foreach (int rows in (int[])[9, 70])
+        {
+            float[] x = GpuBench.Random(rows * Columns, rows, 0.1f);
+            bench.CheckGated(x, InBytes(x), gate.Row, up.Row, rows, Half);
+        }
     }
 
     // Tiles of 1,024 columns, and warps that share rows.
@@ -70,13 +100,15 @@ public sealed class CudaProductTests
         foreach (int rows in (int[])[12, 70]) bench.Check(rows, isRounded: true);
     }
 
-    [CudaFact]
-    public void The_largest_tile()
+    // Wide tiles are for matrices that have one for each multiprocessor; the stand-in has eight.
+    [CudaTheory]
+    [InlineData(TensorType.BF16)]
+    [InlineData(TensorType.Q5_0)]
+    public void Wide_tiles(TensorType type)
     {
-        // On as many multiprocessors as a machine has here: a tile for each.
-        TestWeight w = new(TensorType.BF16, 2048 + 300, 96, 5);
+        TestWeight w = new(type, 2048 + 300, 96, 5);
         using Bench bench = new(ActivationType.BF16, w);
-        bench.Check(130, isRounded: true);
+        foreach (int rows in (int[])[20, 50, 130]) bench.Check(rows, isRounded: true);
     }
 
     [CudaTheory]
@@ -90,19 +122,9 @@ public sealed class CudaProductTests
         using Bench bench = new(ActivationType.BF16, gate, up);
         foreach (int rows in (int[])[1, 2, 9, 20, 40, 66])
         {
-            float[] x = GpuBench.Random(rows * Columns, rows, 0.1f), rounded = rows <= 2 ? x : Rounded(x);
-            float[] y = bench.Product(bench.MatMul.MultiplyGated, x, rows, Half);
-            for (int r = 0; r < rows; r++)
-            {
-                for (int n = 0; n < Half; n++)
-                {
-                    float[] gateRow = [.. gate.Row(n)], upRow = [.. up.Row(n)];
-                    double g = Dot(rounded.AsSpan(r * Columns, Columns), rows <= 2 ? gateRow : Rounded(gateRow), out _);
-                    double u = Dot(rounded.AsSpan(r * Columns, Columns), rows <= 2 ? upRow : Rounded(upRow), out double size);
-                    double expected = 0.5 * g * (1 + Math.Tanh(Math.Sqrt(2 / Math.PI) * (g + 0.044715 * g * g * g))) * u;
-                    Assert.True(Math.Abs(y[r * Half + n] - expected) <= 1e-5 * (1 + Math.Abs(g)) * size, $"{rows} rows, y[{r}, {n}]: {y[r * Half + n]} instead of {expected}");
-                }
-            }
+            float[] x = GpuBench.Random(rows * Columns, rows, 0.1f);
+            if (rows <= 2) bench.CheckGated(x, x, gate.Row, up.Row, rows, Half);
+            else bench.CheckGated(x, Rounded(x), n => Rounded(gate.Row(n)), n => Rounded(up.Row(n)), rows, Half);
         }
     }
 
@@ -130,6 +152,20 @@ public sealed class CudaProductTests
         {
             uint bits = BitConverter.SingleToUInt32Bits(values[i]);
             rounded[i] = BitConverter.UInt32BitsToSingle(bits + 0x7fffu + (bits >> 16 & 1) & 0xffff0000u);
+        }
+        return rounded;
+    }
+
+    private delegate ReadOnlySpan<float> WeightRow(int n);
+
+    /// <summary>What a row is after it was bytes: blocks of 32, the largest becomes 127.</summary>
+    private static float[] InBytes(float[] x)
+    {
+        float[] rounded = new float[x.Length];
+        for (int i = 0; i < x.Length; i += 32)
+        {
+            float max = x.AsSpan(i, 32).ToArray().Max(Math.Abs);
+            for (int j = i; j < i + 32; j++) rounded[j] = MathF.Round(x[j] * (127 / max)) * (max / 127);
         }
         return rounded;
     }
@@ -180,16 +216,40 @@ public sealed class CudaProductTests
         /// <summary>x and the weights are rounded to bf16, or nothing is.</summary>
         public void Check(int rows, bool isRounded)
         {
+            float[] x = TestWeight.RandomRows(rows, _matrix.Columns, rows);
+            if (isRounded) Check(x, Rounded(x), rows, 2e-6, static row => Rounded(row));
+            else Check(x, x, rows, 2e-6);
+        }
+
+        /// <summary>y is the product of what x became, within so much of the sum of the summands' sizes.</summary>
+        public void Check(float[] x, float[] became, int rows, double relative, Func<float[], float[]>? weights = null)
+        {
             TestWeight w = _parts[0];
-            float[] x = TestWeight.RandomRows(rows, w.Columns, rows), rounded = isRounded ? Rounded(x) : x;
             float[] y = Product(MatMul.Multiply, x, rows, w.Rows);
             for (int n = 0; n < w.Rows; n++)
             {
-                float[] row = isRounded ? Rounded(w.Row(n)) : [.. w.Row(n)];
+                float[] row = [.. w.Row(n)];
+                if (weights is not null) row = weights(row);
                 for (int r = 0; r < rows; r++)
                 {
-                    double expected = Dot(rounded.AsSpan(r * w.Columns, w.Columns), row, out double size);
-                    Assert.True(Math.Abs(y[r * w.Rows + n] - expected) <= 2e-6 * size, $"{rows} rows, y[{r}, {n}]: {y[r * w.Rows + n]} instead of {expected}, summands {size}");
+                    double expected = Dot(became.AsSpan(r * w.Columns, w.Columns), row, out double size);
+                    Assert.True(Math.Abs(y[r * w.Rows + n] - expected) <= relative * size, $"{rows} rows, y[{r}, {n}]: {y[r * w.Rows + n]} instead of {expected}, summands {size}");
+                }
+            }
+        }
+
+        /// <summary>y = gelu(gate x) * (up x).</summary>
+        public void CheckGated(float[] x, float[] became, WeightRow gate, WeightRow up, int rows, int half)
+        {
+            int columns = _matrix.Columns;
+            float[] y = Product(MatMul.MultiplyGated, x, rows, half);
+            for (int r = 0; r < rows; r++)
+            {
+                for (int n = 0; n < half; n++)
+                {
+                    double g = Dot(became.AsSpan(r * columns, columns), gate(n), out _), u = Dot(became.AsSpan(r * columns, columns), up(n), out double size);
+                    double expected = 0.5 * g * (1 + Math.Tanh(Math.Sqrt(2 / Math.PI) * (g + 0.044715 * g * g * g))) * u;
+                    Assert.True(Math.Abs(y[r * half + n] - expected) <= 1e-5 * (1 + Math.Abs(g)) * size, $"{rows} rows, y[{r}, {n}]: {y[r * half + n]} instead of {expected}");
                 }
             }
         }
