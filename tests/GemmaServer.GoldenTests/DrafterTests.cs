@@ -18,13 +18,13 @@ public class DrafterTests(ITestOutputHelper output)
 
     // Seed, window, threads; with a window of one no key is left.
     public static IEnumerable<object[]> Drafters() =>
-        GoldenDevices.With([[1, 17, 1], [2, 17, 2], [3, 2, 3], [4, 1, 2], [5, 64, 2]], [[1, 17, 1], [4, 1, 1]]);
+        GoldenDevices.With([[1, 17, 1], [2, 17, 2], [3, 2, 3], [4, 1, 2], [5, 64, 2]], [[1, 17, 1], [4, 1, 1]], slow: false);
 
-    public static IEnumerable<object[]> CentroidsUsed() => GoldenDevices.With([[1], [3]]);
+    public static IEnumerable<object[]> CentroidsUsed() => GoldenDevices.With([[1], [3]], slow: false);
 
-    public static IEnumerable<object[]> Heads() => GoldenDevices.With([[0], [3]]);
+    public static IEnumerable<object[]> Heads() => GoldenDevices.With([[0], [3]], slow: false);
 
-    public static IEnumerable<object[]> Devices() => GoldenDevices.Each();
+    public static IEnumerable<object[]> Devices() => GoldenDevices.Each(slow: false);
 
     [Theory]
     [MemberData(nameof(Goldens))]

@@ -13,11 +13,14 @@ internal static class GoldenDevices
         name == Cpu ? new CpuDevice(threads, activations, epsilon) : TestDevices.Open(name, activations, batchInvariant);
 
     /// <summary>Every case on the CPU, and <paramref name="elsewhere"/> (all, when it is not given) on the other devices.</summary>
-    public static IEnumerable<object[]> With(IEnumerable<object[]> cases, IEnumerable<object[]>? elsewhere = null) =>
-        On([Cpu], cases).Concat(On(TestDevices.Names, elsewhere ?? cases));
+    /// <param name="cases">Data beside the device.</param>
+    /// <param name="elsewhere">Data on other devices.</param>
+    /// <param name="slow">Whether also a device that is slow gets one case.</param>
+    public static IEnumerable<object[]> With(IEnumerable<object[]> cases, IEnumerable<object[]>? elsewhere = null, bool slow = true) =>
+        On([Cpu], cases).Concat(On(TestDevices.Names.Where(d => slow || !IsSlow(d)), elsewhere ?? cases));
 
     /// <summary>A test without further data, once for each device.</summary>
-    public static IEnumerable<object[]> Each() => With([[]]);
+    public static IEnumerable<object[]> Each(bool slow = true) => With([[]], slow: slow);
 
     /// <summary>Every case on every device that is not the CPU.</summary>
     public static IEnumerable<object[]> Elsewhere(IEnumerable<object[]> cases) => On(TestDevices.Names, cases);

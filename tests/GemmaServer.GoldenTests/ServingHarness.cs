@@ -63,7 +63,7 @@ internal sealed class ServingHarness : IDisposable
         GoldenModel.All().GroupBy(m => m[0]).Select(g => g.OrderBy(m => (string)m[1] == "master").First());
 
     /// <summary>Those models on the CPU; on other devices, which compile their kernels first, the first of them.</summary>
-    public static IEnumerable<object[]> OnDevices() => GoldenDevices.With(Models(), Models().Take(1));
+    public static IEnumerable<object[]> OnDevices() => GoldenDevices.With(Models(), Models().Take(1), slow: false);
 
     public Generation Submit(int[] prompt, SamplingParams sampling, int maxTokens)
     {
