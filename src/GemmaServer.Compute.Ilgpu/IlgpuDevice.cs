@@ -35,7 +35,7 @@ public sealed class IlgpuDevice : IComputeDevice
         _step = new IlgpuStep(runtime);
         _rows = new IlgpuRows(runtime, options.Epsilon);
         _matMul = new IlgpuMatMul(runtime, options.BatchInvariant);
-        _packing = new WeightPacking(runtime, exact: options.Activations == ActivationType.F32);
+        _packing = new WeightPacking(runtime, exact: options.Activations != ActivationType.Int8);
         _gather = new IlgpuGather(runtime, _step, _matMul, _rows);
         _attention = new IlgpuAttention(runtime, _step, options.Epsilon);
         _experts = new IlgpuExperts(runtime, _step, _matMul, _rows);
