@@ -11,7 +11,10 @@ public sealed class Gemma4Weights : IDisposable
     private readonly List<IDisposable> _owned = [];
 
     /// <summary>Binds every tensor; shapes were checked when the checkpoint was opened.</summary>
-    public Gemma4Weights(IComputeDevice device, Checkpoint checkpoint)
+    /// <param name="device">Where they go.</param>
+    /// <param name="checkpoint">Where they come from.</param>
+    /// <param name="progress">Told after each layer which share of the layers is loaded.</param>
+    public Gemma4Weights(IComputeDevice device, Checkpoint checkpoint, Action<double>? progress = null)
     {
         _device = device;
         _tensors = checkpoint.Tensors;
@@ -26,7 +29,13 @@ public sealed class Gemma4Weights : IDisposable
             PerLayerProjection = Matrix("per_layer_model_proj.weight");
             PerLayerNorm = Vector("per_layer_proj_norm.weight");
         }
-        Layers = [.. config.Layers.Select(l => new LayerWeights(this, config, l))];
+        List<LayerWeights> layers = [];
+        foreach (LayerConfig layer in config.Layers)
+        {
+            layers.Add(new LayerWeights(this, config, layer));
+            progress?.Invoke(layers.Count / (double)config.LayerCount);
+        }
+        Layers = layers;
     }
 
     /// <summary>Token embedding <c>[vocabulary, hidden]</c>.</summary>

@@ -20,13 +20,14 @@ public sealed class ModelRunner : IModelRunner
     /// <param name="plan">KV pool and step sizes.</param>
     /// <param name="drafter">A drafter for the model; null for none.</param>
     /// <param name="maxDrafts">Most guesses a step for one sequence; read only with a drafter.</param>
+    /// <param name="progress">Told which share of the model's layers is loaded, while it loads.</param>
     /// <exception cref="CheckpointException">The drafter was made for another model.</exception>
-    public ModelRunner(IComputeDevice device, Checkpoint checkpoint, RunnerPlan plan, Checkpoint? drafter = null, int maxDrafts = 0)
+    public ModelRunner(IComputeDevice device, Checkpoint checkpoint, RunnerPlan plan, Checkpoint? drafter = null, int maxDrafts = 0, Action<double>? progress = null)
     {
         if (drafter is not null) DrafterFit.Check(drafter, checkpoint);
         (_device, Plan, VocabularySize) = (device, plan, checkpoint.Config.VocabularySize);
         long start = Stopwatch.GetTimestamp();
-        _weights = new Gemma4Weights(device, checkpoint);
+        _weights = new Gemma4Weights(device, checkpoint, progress);
         _model = new Gemma4Model(device, checkpoint.Config, _weights, plan.KvCache, plan.MaxBatchTokens);
         if (drafter is not null)
         {

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Globalization;
 using GemmaServer.Compute;
 using GemmaServer.Model;
@@ -26,7 +27,7 @@ internal static class RunnerMaker
             log(DeviceLine + device.Name);
             if (device is CpuDevice { Remark: { } remark }) log(remark);
             foreach (string line in plan.Lines()) log(line);
-            ModelRunner runner = new(device, checkpoint, plan, drafter, Speculation.MaxDrafts(options, checkpoint.Config));
+            ModelRunner runner = new(device, checkpoint, plan, drafter, Speculation.MaxDrafts(options, checkpoint.Config), Progress(log));
             log(string.Create(CultureInfo.InvariantCulture, $"Weights loaded in {runner.LoadTime.TotalSeconds:0.00} s, {runner.DeviceWeightBytes / 1e9:0.00} GB of them {(plan.Budget.HoldsWeights ? "on" : "packed for")} the device"));
             return (runner, plan.MaxModelLength);
         }
@@ -65,6 +66,18 @@ internal static class RunnerMaker
             KvType(options.KvCacheDtype), options.BlockSize, options.KvCacheMemory, options.MaxModelLen,
             Math.Min(options.MaxNumSeqs, options.MaxNumBatchedTokens), options.MaxNumBatchedTokens);
         return RunnerPlan.Make(checkpoint.Config, weights, wanted, budget, drafter);
+    }
+
+    /// <summary>A line every few seconds of a long load.</summary>
+    private static Action<double> Progress(Action<string> log)
+    {
+        long last = Stopwatch.GetTimestamp();
+        return share =>
+        {
+            if (share >= 1 || Stopwatch.GetElapsedTime(last) < TimeSpan.FromSeconds(5)) return;
+            last = Stopwatch.GetTimestamp();
+            log(string.Create(CultureInfo.InvariantCulture, $"Loading weights: {100 * share:0} %"));
+        };
     }
 
     // Halves are the fast choice on every device.
