@@ -88,11 +88,12 @@ public sealed class Checkpoint : IDisposable
     /// <param name="length">Bytes.</param>
     /// <param name="name">Stands for the file in messages.</param>
     /// <param name="owner">Disposed with the checkpoint; not when opening fails.</param>
+    /// <param name="mayOverlap">Whether tensors may lie over each other: made so on purpose, where only the work is looked at.</param>
     /// <exception cref="CheckpointException">The checkpoint cannot be served; the message says why.</exception>
-    public static Checkpoint OpenGguf(nint data, long length, string name, IDisposable? owner)
+    public static Checkpoint OpenGguf(nint data, long length, string name, IDisposable? owner, bool mayOverlap = false)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(length);
-        return GgufCheckpoint.Open(data, length, name, owner);
+        return GgufCheckpoint.Open(data, length, name, owner, mayOverlap);
     }
 
     /// <summary>Lets the files' pages go that were read to load the weights; the addresses stay good.</summary>

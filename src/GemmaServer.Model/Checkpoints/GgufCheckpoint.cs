@@ -34,9 +34,9 @@ internal static partial class GgufCheckpoint
         }
     }
 
-    public static Checkpoint Open(nint data, long length, string name, IDisposable? owner)
+    public static Checkpoint Open(nint data, long length, string name, IDisposable? owner, bool mayOverlap)
     {
-        List<GgufFile> parts = [GgufFile.Parse(data, length, name)];
+        List<GgufFile> parts = [GgufFile.Parse(data, length, name, mayOverlap)];
         CheckSplit(parts);
         return Build(name, parts, CheckpointKind.Model, owner is null ? [] : [owner]);
     }

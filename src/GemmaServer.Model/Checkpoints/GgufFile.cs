@@ -27,8 +27,9 @@ internal sealed class GgufFile
     /// <param name="data">First byte of the file in memory; must stay valid as long as this object and its tensors are used.</param>
     /// <param name="length">Bytes of the file.</param>
     /// <param name="file">For messages.</param>
+    /// <param name="mayOverlap">Whether tensors may lie over each other.</param>
     /// <exception cref="CheckpointException">Not a GGUF v3 file, cut short, or damaged.</exception>
-    public static GgufFile Parse(nint data, long length, string file)
+    public static GgufFile Parse(nint data, long length, string file, bool mayOverlap = false)
     {
         GgufCursor cursor = new(data, length, file);
         (long tensorCount, long keyCount) = ReadPreamble(cursor, file);
@@ -42,7 +43,7 @@ internal sealed class GgufFile
 
         List<StoredTensor> tensors = new(infos.Count);
         foreach (TensorInfo info in infos) tensors.Add(Locate(info, data, length, dataStart, alignment, file));
-        TensorExtent.RefuseOverlaps(tensors);
+        if (!mayOverlap) TensorExtent.RefuseOverlaps(tensors);
         return new GgufFile(file, metadata, tensors);
     }
 

@@ -104,7 +104,7 @@ internal sealed class RandomCheckpointFile
         }
         for (int i = 0; i < offsets.Length; i++)
             if (Constant(Tensors[i]) is { } values) MemoryMarshal.AsBytes<float>(values).CopyTo(memory.At(header.Length + offsets[i], values.Length * sizeof(float)));
-        return Checkpoint.OpenGguf((nint)memory.Pointer, header.Length + end, $"random-{_size.Name}-{_type}", memory);
+        return Checkpoint.OpenGguf((nint)memory.Pointer, header.Length + end, $"random-{_size.Name}-{_type}", memory, mayOverlap: true);
     }
 
     /// <summary>Memory that the runtime does not move.</summary>
