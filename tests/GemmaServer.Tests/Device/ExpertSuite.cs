@@ -70,7 +70,7 @@ public sealed class ExpertSuite
     [MemberData(nameof(TestDevices.All), MemberType = typeof(TestDevices))]
     public void Gate_up_and_down_may_be_of_different_types(string device)
     {
-        foreach (ActivationType activations in Enum.GetValues<ActivationType>())
+        foreach (ActivationType activations in (ActivationType[])[ActivationType.F32, ActivationType.Int8])
         {
             foreach ((TensorType gate, TensorType up) in ((TensorType, TensorType)[])[(TensorType.Q8_0, TensorType.BF16), (TensorType.BF16, TensorType.Q8_0)])
             {
@@ -176,7 +176,7 @@ public sealed class ExpertSuite
     public void Decode_steps_are_as_long_as_their_rows(string device)
     {
         // A device may launch for more rows than a decode step has.
-        foreach (ActivationType activations in Enum.GetValues<ActivationType>())
+        foreach (ActivationType activations in (ActivationType[])[ActivationType.F32, ActivationType.Int8])
         {
             using DevicePair pair = new(device, activations);
             using Layer layer = new(pair, s_small, TensorType.Q4_0, TensorType.Q8_0, split: false);
@@ -227,7 +227,7 @@ public sealed class ExpertSuite
     {
         const int Rows = 37;
         int hidden = s_small.Hidden;
-        foreach (ActivationType activations in Enum.GetValues<ActivationType>())
+        foreach (ActivationType activations in (ActivationType[])[ActivationType.F32, ActivationType.Int8])
         {
             using DevicePair pair = new(device, activations, batchInvariant: true);
             using Layer layer = new(pair, s_small, TensorType.Q4_0, TensorType.Q8_0, split: false);
