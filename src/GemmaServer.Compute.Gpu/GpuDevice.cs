@@ -105,6 +105,7 @@ public sealed class GpuDevice : IComputeDevice
     /// <inheritdoc/>
     public void BeginStep(StepBatch batch)
     {
+        _gpu.DropGraph();
         _step.Begin(batch);
         _head.Begin(batch);
         _attention.Begin();

@@ -194,6 +194,9 @@ internal sealed unsafe class CudaContext : GpuContext
     }
 
     /// <inheritdoc/>
+    public override void DropGraph() => _graphs.Drop();
+
+    /// <inheritdoc/>
     public override void EndGraph()
     {
         Enter();

@@ -38,8 +38,7 @@ internal sealed class CudaGraphs : IDisposable
 
     public void Begin(long key)
     {
-        // Where a step failed half way, what it wrote down is nobody's.
-        IsRecording = false;
+        if (IsRecording) throw new InvalidOperationException("A graph is being recorded already.");
         if (Failure is not null) return;
         (_key, IsRecording) = (key, true);
         _journal.Reset();
@@ -73,6 +72,9 @@ internal sealed class CudaGraphs : IDisposable
         _journal = new CudaJournal();
         return CudaApi.cuGraphLaunch(executable, _stream);
     }
+
+    /// <summary>Forgets what was written down: its step failed half way.</summary>
+    public void Drop() => IsRecording = false;
 
     /// <summary>Runs what was written down so far, and what follows as it comes: something waits or allocates.</summary>
     public int Flush()

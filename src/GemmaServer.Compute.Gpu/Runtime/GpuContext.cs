@@ -74,6 +74,11 @@ internal abstract unsafe class GpuContext : IDisposable
     {
     }
 
+    /// <summary>Forgets what <see cref="BeginGraph"/> began, if that was not ended: the step failed half way.</summary>
+    public virtual void DropGraph()
+    {
+    }
+
     /// <summary>How many events may be waited for at a time.</summary>
     public const int EventRing = 16;
 

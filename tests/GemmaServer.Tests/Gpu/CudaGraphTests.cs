@@ -80,6 +80,7 @@ public sealed unsafe class CudaGraphTests
         using Adder adder = new();
         Assert.Equal([11, 12, 13, 14], adder.Run(1, [1, 2, 3, 4], 10));
         adder.Begin(1, 99);
+        adder.Gpu.DropGraph();
         Assert.Equal([12, 13, 14, 15], adder.Run(1, [2, 3, 4, 5], 10));
         Assert.Equal((1, 1L), (adder.Gpu.Graphs.Captures, adder.Gpu.Graphs.Replays));
     }
