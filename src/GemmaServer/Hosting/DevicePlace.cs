@@ -37,7 +37,7 @@ internal sealed record DevicePlace(DeviceBudget Budget, Func<float, IComputeDevi
     {
         if (GpuDevices.CudaMissing() is { } missing)
         {
-            log($"--device auto: the CPU, because {missing}. OpenCL is used only when asked for.");
+            log($"--device auto: the CPU, because {missing.TrimEnd('.')}. OpenCL is used only when asked for.");
             return Cpu(options, log);
         }
         log("--device auto: the first CUDA device.");
