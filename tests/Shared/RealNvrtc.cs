@@ -17,7 +17,7 @@ public sealed class NvrtcFactAttribute : FactAttribute
 /// </summary>
 internal static partial class RealNvrtc
 {
-    /// <summary>Bytes that ptxas may spill: a few registers' worth in a loop's head cost nothing, more costs bandwidth.</summary>
+    /// <summary>Bytes that ptxas may spill: odd head sizes of the tests need some at a loop's head; more would cost bandwidth.</summary>
     public const int MostSpilled = 128;
 
     private static readonly string[] s_targets = ["sm_80", "sm_90a"];
