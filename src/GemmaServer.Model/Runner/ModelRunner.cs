@@ -98,8 +98,9 @@ public sealed class ModelRunner : IModelRunner
     /// <inheritdoc/>
     public StepResult Collect(StepTicket ticket)
     {
-        if (ticket.Number != ++_collected)
-            throw new InvalidOperationException($"Step {ticket.Number} was collected out of order; the next one is {_collected}.");
+        if (ticket.Number != _collected + 1)
+            throw new InvalidOperationException($"Step {ticket.Number} was collected out of order; the next one is {_collected + 1}.");
+        _collected++;
         if (_drafter is null) _device.Collect(_result);
         return _result;
     }
