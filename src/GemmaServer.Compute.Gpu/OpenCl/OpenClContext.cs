@@ -204,7 +204,7 @@ internal sealed unsafe class OpenClContext : GpuContext
         Check(error, $"hand {file} to");
         fixed (byte* options = Encoding.UTF8.GetBytes(Options + '\0')) error = OpenClApi.clBuildProgram(program, 1, &device, options, null, null);
         if (error != OpenClApi.Success) throw new GpuException($"{file} does not compile for {Info.Id} ({Info.Name}, {Info.Driver}): {BuildLog(program)}");
-        Store(program, key);
+        if (_cache.Keeps) Store(program, key);
         return program;
     }
 

@@ -25,6 +25,9 @@ internal sealed class KernelCache(string? folder)
         return new KernelCache(Path.Combine(home, "gemmaserver", "kernels"));
     }
 
+    /// <summary>Whether anything is kept: asking a driver for a binary can make it compile once more.</summary>
+    public bool Keeps => folder is not null;
+
     /// <summary>A key over everything that the compiled form depends on.</summary>
     public static string Key(params ReadOnlySpan<string> parts)
     {
