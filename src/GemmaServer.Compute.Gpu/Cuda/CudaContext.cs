@@ -164,6 +164,9 @@ internal sealed unsafe class CudaContext : GpuContext
     }
 
     /// <inheritdoc/>
+    public override int KernelCount => _modules.Count;
+
+    /// <inheritdoc/>
     public override GpuEvent Record()
     {
         Outside();

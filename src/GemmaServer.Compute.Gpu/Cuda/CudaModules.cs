@@ -14,6 +14,9 @@ internal sealed unsafe class CudaModules(CudaContext gpu, KernelCache cache) : I
     /// <summary>Sees every program before it is compiled, file and text: tests on a stand-in driver show it to the real compiler.</summary>
     internal static Action<string, string>? Compiling { get; set; }
 
+    /// <summary>Kernels so far.</summary>
+    public int Count => _kernels.Count;
+
     public CudaKernel Kernel(KernelSource source, string name)
     {
         string text = source.Text(GpuApi.Cuda);

@@ -116,6 +116,9 @@ internal sealed unsafe class OpenClContext : GpuContext
     }
 
     /// <inheritdoc/>
+    public override int KernelCount => _kernels.Count;
+
+    /// <inheritdoc/>
     public override GpuEvent Record()
     {
         int place = (int)(_marks % EventRing);

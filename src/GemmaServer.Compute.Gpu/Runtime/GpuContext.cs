@@ -79,6 +79,9 @@ internal abstract unsafe class GpuContext : IDisposable
     {
     }
 
+    /// <summary>Kernels that were compiled or taken from the cache so far.</summary>
+    public abstract int KernelCount { get; }
+
     /// <summary>How many events may be waited for at a time.</summary>
     public const int EventRing = 16;
 

@@ -76,6 +76,15 @@ public sealed class ModelRunner : IModelRunner
     /// <summary>Sees every row of logits that is computed; for reference tests.</summary>
     internal LogitsTap? LogitsTap { get; set; }
 
+    /// <summary>Runs steps of all sizes, so that no request waits for kernels to be compiled; before the first request.</summary>
+    /// <returns>How long it took.</returns>
+    public TimeSpan WarmUp()
+    {
+        long start = Stopwatch.GetTimestamp();
+        Model.WarmUp.Run(this, _drafter is not null);
+        return Stopwatch.GetElapsedTime(start);
+    }
+
     /// <inheritdoc/>
     public void OpenSlot(int slot, SamplingParams sampling, ReadOnlySpan<int> prompt, ReadOnlySpan<int> output) =>
         _device.OpenSlot(slot, sampling, prompt, output);

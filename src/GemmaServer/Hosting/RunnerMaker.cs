@@ -28,7 +28,9 @@ internal static class RunnerMaker
             if (device is CpuDevice { Remark: { } remark }) log(remark);
             foreach (string line in plan.Lines()) log(line);
             ModelRunner runner = new(device, checkpoint, plan, drafter, Speculation.MaxDrafts(options, checkpoint.Config), Progress(log));
+            giveBack = runner.Dispose;
             log(string.Create(CultureInfo.InvariantCulture, $"Weights loaded in {runner.LoadTime.TotalSeconds:0.00} s, {runner.DeviceWeightBytes / 1e9:0.00} GB of them {(plan.Budget.HoldsWeights ? "on" : "packed for")} the device"));
+            if (device.IsAsynchronous && options.WarmUp) log(string.Create(CultureInfo.InvariantCulture, $"Kernels ready in {runner.WarmUp().TotalSeconds:0.00} s"));
             return (runner, plan.MaxModelLength);
         }
         catch

@@ -163,6 +163,13 @@ public sealed class ServerOptions
     [Flag("batch-invariant", "on GPUs, results that do not depend on the batch, bit for bit")]
     public bool BatchInvariant { get; init; }
 
+    /// <summary>
+    /// Whether a GPU runs steps of all sizes before the server is ready, so that no request waits for a kernel's compilation.
+    /// Default true. The CPU has nothing to compile.
+    /// </summary>
+    [Flag("warm-up", "on GPUs, compile every kernel before the server is ready")]
+    public bool WarmUp { get; init; } = true;
+
     /// <summary>Worker threads of the CPU device. Default: the physical cores that the process may use, or the length of a CPU list.</summary>
     [Flag("threads", "worker threads of the CPU device"), Range(1, 1024)]
     public int? Threads { get; init; }
