@@ -17,7 +17,7 @@ public class LogitsTests(ITestOutputHelper output)
     public static IEnumerable<object[]> ModelsOnDevices() => GoldenDevices.With(GoldenModel.All());
 
     /// <summary>One type of each architecture on devices beside the CPU.</summary>
-    public static IEnumerable<object[]> ArchitecturesElsewhere() => GoldenDevices.With(GoldenModel.All(), ServingHarness.Models());
+    public static IEnumerable<object[]> ArchitecturesElsewhere() => GoldenDevices.With(GoldenModel.All(), ServingHarness.Models(), slow: false);
 
     public static IEnumerable<object[]> WithQ8Caches() => ArchitecturesElsewhere().Where(static c => TestDevices.Holds((string)c[0], KvCacheType.Q8_0));
 

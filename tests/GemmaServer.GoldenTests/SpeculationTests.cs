@@ -49,16 +49,21 @@ public class SpeculationTests(ITestOutputHelper output)
     {
         using ServingHarness plain = new(Target, device: device);
         plain.Engine.Start();
+        // Steps of what computes a GPU's kernels are few and slow: all requests at once, and answers half as long.
+        bool isCpu = device == GoldenDevices.Cpu;
+        int tokens = isCpu ? 80 : 40;
         (int[] Prompt, SamplingParams Sampling)[] requests = [.. Enumerable.Range(0, 14).Select(i => (plain.Prompt(3 + 9 * i, i), Sampling(i)))];
         TokenEvent[][] expected = new TokenEvent[requests.Length][];
-        for (int i = 0; i < requests.Length; i++) expected[i] = await ServingHarness.EventsAsync(plain.Submit(requests[i].Prompt, requests[i].Sampling, 80));
+        Generation[] first = isCpu ? [] : [.. requests.Select(r => plain.Submit(r.Prompt, r.Sampling, tokens))];
+        for (int i = 0; i < requests.Length; i++)
+            expected[i] = await ServingHarness.EventsAsync(isCpu ? plain.Submit(requests[i].Prompt, requests[i].Sampling, tokens) : first[i]);
 
         using ServingHarness drafting = new(Target, sparePages: 40, drafter: Drafter, draftCost: draftCost, device: device);
         drafting.Engine.Start();
-        Generation[] running = [.. requests.Select(r => drafting.Submit(r.Prompt, r.Sampling, 80))];
+        Generation[] running = [.. requests.Select(r => drafting.Submit(r.Prompt, r.Sampling, tokens))];
         for (int i = 0; i < running.Length; i++) ServingHarness.AssertSame(expected[i], await ServingHarness.EventsAsync(running[i]));
-        for (int again = 0; again < 2; again++)     // the second time over pages of the first
-            for (int i = 11; i < 14; i++) ServingHarness.AssertSame(expected[i], await ServingHarness.EventsAsync(drafting.Submit(requests[i].Prompt, requests[i].Sampling, 80)));
+        for (int again = 0; again < (isCpu ? 2 : 1); again++)     // the second time over pages of the first
+            for (int i = 11; i < 14; i++) ServingHarness.AssertSame(expected[i], await ServingHarness.EventsAsync(drafting.Submit(requests[i].Prompt, requests[i].Sampling, tokens)));
         EngineMetrics metrics = drafting.Engine.Metrics;
         output.WriteLine(
             $"{metrics.GeneratedTokens} tokens, {metrics.AcceptedDrafts} of {metrics.Drafts} guesses right in {metrics.Rows} rows, {metrics.Preemptions} preemptions, {metrics.PrefixCacheHits} cached");
@@ -66,7 +71,7 @@ public class SpeculationTests(ITestOutputHelper output)
         Assert.True(metrics.Preemptions > 0 && metrics.PrefixCacheHits > 0);
         // A drafter of random weights is hardly ever right.
         if (draftCost > 0) Assert.True(metrics.Drafts > 10 && metrics.Drafts < 0.03 * metrics.Rows);
-        else Assert.True(metrics.Drafts > 2500 && metrics.AcceptedDrafts > 0);
+        else Assert.True(metrics.Drafts > (isCpu ? 2500 : 1000) && metrics.AcceptedDrafts > 0);
     }
 
     [Fact]

@@ -17,6 +17,9 @@ public static class TestDevices
     /// <summary>For <c>[MemberData]</c>.</summary>
     public static TheoryData<string> All => [.. Names];
 
+    /// <summary>Those that do something of their own with activations of bf16; OpenCL's computes exactly then.</summary>
+    internal static IEnumerable<string> RoundingToBf16 => Names.Where(static n => n != "opencl");
+
     internal static IReadOnlyList<string> Names { get; } = Find();
 
     /// <summary>Opens one of <see cref="Names"/>.</summary>
