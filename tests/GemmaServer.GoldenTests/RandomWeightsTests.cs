@@ -34,13 +34,14 @@ public sealed class RandomWeightsTests
     }
 
     /// <summary>The pieces of a tensor, and its parts, continue it and do not begin again.</summary>
-    [OpenClFact]
-    public void A_tensor_in_parts_does_not_repeat_itself()
+    [DeviceTheory]
+    [MemberData(nameof(TestDevices.Gpus), MemberType = typeof(TestDevices))]
+    public void A_tensor_in_parts_does_not_repeat_itself(string device)
     {
         RandomWeights random = new(static (_, _) => 1, seed: 3);
-        using GpuDevice device = new(new OpenClContext(0), random.On(new GpuOptions { LargestPart = 8 << 10 }));
-        device.Reserve(Rows, 1, 64);
-        float[] values = Decoded(device, "one", TensorType.Q8_0, Columns);
+        using IComputeDevice opened = TestDevices.Open(device, adjust: o => random.On(o) with { LargestPart = 8 << 10 });
+        opened.Reserve(Rows, 1, 64);
+        float[] values = Decoded(opened, "one", TensorType.Q8_0, Columns);
         Assert.Equal(Rows, Enumerable.Range(0, Rows).Select(r => string.Join(' ', values.Skip(r * Columns).Take(32))).Distinct().Count());
     }
 
@@ -75,7 +76,7 @@ public sealed class RandomWeightsTests
         Assert.InRange(logits.Max() - logits.Min(), 1, 60);
     }
 
-    private static float[] Decoded(GpuDevice device, string name, TensorType type, int columns)
+    private static float[] Decoded(IComputeDevice device, string name, TensorType type, int columns)
     {
         long bytes = (long)Rows * columns / TensorTypes.BlockLength(type) * TensorTypes.BlockBytes(type);
         // Nothing stands at its address.
