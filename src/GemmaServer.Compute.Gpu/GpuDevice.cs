@@ -4,7 +4,17 @@ namespace GemmaServer.Compute;
 /// <param name="Activations">F32: exact; Int8: activations are bytes where weights are quantised; BF16: tensor cores for many rows.</param>
 /// <param name="BatchInvariant">A row's result is the same, bit for bit, whatever is computed beside it: one kernel for all batch sizes.</param>
 /// <param name="Epsilon">Of every RMS norm; 1e-6 in Gemma 4.</param>
-public sealed record GpuOptions(ActivationType Activations = ActivationType.F32, bool BatchInvariant = false, float Epsilon = 1e-6f);
+public sealed record GpuOptions(ActivationType Activations = ActivationType.F32, bool BatchInvariant = false, float Epsilon = 1e-6f)
+{
+    /// <summary>Where the bytes of weights come from; null: from the checkpoint. Measurements make them on the device.</summary>
+    internal FillWeights? Fill { get; init; }
+
+    /// <summary>Bytes of a weight's parts, where that is less than the device's largest buffer: for tests.</summary>
+    internal long LargestPart { get; init; } = long.MaxValue;
+
+    /// <summary>Most bytes for the sums of attention's chunks. Many rows with many chunks need no splitting to fill a device.</summary>
+    internal long AttentionScratch { get; init; } = 64L << 20;
+}
 
 /// <summary>
 /// A GPU behind the device contract: every operation queues kernels and returns; the host waits in <see cref="Collect"/> alone.
@@ -29,7 +39,7 @@ public sealed class GpuDevice : IComputeDevice
         (_gpu, _options) = (gpu, options);
         _step = new GpuStep(gpu);
         _rows = new GpuRows(gpu, _step, options.Epsilon);
-        _weights = new GpuWeights(gpu);
+        _weights = new GpuWeights(gpu, options.Fill, options.LargestPart);
         _gather = new GpuGather(gpu, _step, options.Epsilon);
         _matMul = new GpuMatMul(gpu, _step, options);
         _experts = new GpuExperts(gpu, _step, options);

@@ -18,6 +18,33 @@ public static class GpuDevices
     /// <summary>Why <c>auto</c> takes no CUDA device; null where it takes the first.</summary>
     public static string? CudaMissing() => DriverLibraries.IsReplaced(DriverLibraries.Cuda) ? "the CUDA driver is a stand-in" : CudaDevices.Missing();
 
+    /// <summary>Opens a device and runs a kernel on it, so that a driver or compiler that is there but does not work tells now.</summary>
+    /// <exception cref="GpuException">It does not work; the message says what failed.</exception>
+    internal static GpuContext OpenTried(GpuApi api, int index)
+    {
+        GpuContext gpu = Open(api, index);
+        try
+        {
+            Try(gpu);
+            return gpu;
+        }
+        catch
+        {
+            gpu.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The step's kernel, which every start needs, over a step without rows.</summary>
+    internal static void Try(GpuContext gpu)
+    {
+        GpuBuffer zeros = gpu.Allocate(256, "a first kernel");
+        gpu.Clear(zeros, zeros.Bytes);
+        gpu.Kernel(new KernelSource("step.cl"), "resolve_tokens").Begin().Add(zeros).Add(zeros).Add(zeros).Add(zeros).Run(64, 1);
+        gpu.Finish();
+        gpu.Free(zeros);
+    }
+
     /// <summary>Opens a device; nothing is on it yet but the driver's own.</summary>
     /// <exception cref="GpuException">It is not there or cannot be opened; the message lists what is.</exception>
     internal static GpuContext Open(GpuApi api, int index)

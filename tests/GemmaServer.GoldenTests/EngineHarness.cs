@@ -13,11 +13,17 @@ internal sealed class EngineHarness : IDisposable
 
     public EngineHarness(string path, ActivationType activations, KvCacheType kv, int maxBatchTokens = 512, int threads = 2, long kvMemory = 64 << 20,
         string device = GoldenDevices.Cpu, bool batchInvariant = false)
+        : this(Checkpoint.Open(path), epsilon => GoldenDevices.Open(device, activations, epsilon, threads, batchInvariant), kv, maxBatchTokens, kvMemory)
     {
-        Checkpoint checkpoint = _checkpoint = Checkpoint.Open(path);
+    }
+
+    /// <summary>Serves on a device of one's own, made with the model's epsilon.</summary>
+    public EngineHarness(Checkpoint checkpoint, Func<float, IComputeDevice> device, KvCacheType kv, int maxBatchTokens = 512, long kvMemory = 64 << 20)
+    {
+        _checkpoint = checkpoint;
         RunnerPlan plan = RunnerPlan.Make(
             checkpoint.Config, 0, new RunnerOptions(kv, BlockSize: 16, kvMemory, MaxModelLength: 512, MaxSequences: 16, maxBatchTokens), DeviceBudget.Cpu(4L << 30));
-        _runner = new ModelRunner(GoldenDevices.Open(device, activations, checkpoint.Config.RmsEpsilon, threads, batchInvariant), checkpoint, plan);
+        _runner = new ModelRunner(device(checkpoint.Config.RmsEpsilon), checkpoint, plan);
         _recorder = new RecordingRunner(_runner);
         Engine = new InferenceEngine(_recorder, new EngineOptions { MaxModelLength = plan.MaxModelLength, MaxBatchTokens = maxBatchTokens, MaxSequences = 16, OnError = static e => Console.Error.WriteLine(e) });
         Engine.Start();

@@ -1,4 +1,5 @@
 using GemmaServer.Compute;
+using GemmaServer.Model;
 using GemmaServer.Tests;
 using Xunit.Abstractions;
 
@@ -36,6 +37,19 @@ public class LogitsTests(ITestOutputHelper output)
             output.WriteLine($"{device} {name} {type} {prompt}: max {errors.Max():0.0e+00} over {errors.Length} positions");
             AssertExact(golden, prompt, errors);
         }
+    }
+
+    public static IEnumerable<object[]> OneOfEach() => ServingHarness.Models();
+
+    /// <summary>Embedding, per-layer table, head, experts and every larger matrix in parts, as on a device whose buffers are small.</summary>
+    [OpenClTheory]
+    [MemberData(nameof(OneOfEach))]
+    public async Task Weights_in_parts_meet_the_reference(string name, string type)
+    {
+        GoldenModel golden = GoldenModel.Open(name, type);
+        using EngineHarness engine = new(
+            Checkpoint.Open(golden.Path), static epsilon => TestDevices.Open("opencl", adjust: o => o with { Epsilon = epsilon, LargestPart = 20_000 }), KvCacheType.F32);
+        AssertExact(golden, "p100", PositionErrors(golden, "p100", (await engine.LogitsAsync(golden.Prompt("p100")))[0]));
     }
 
     /// <summary>Kernels chosen by the number of rows may round otherwise, and no more than that.</summary>

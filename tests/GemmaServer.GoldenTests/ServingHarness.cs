@@ -27,10 +27,11 @@ internal sealed class ServingHarness : IDisposable
     /// <param name="maxQueue">Requests that may wait.</param>
     /// <param name="maxQueuePerClient">Those of one client; 0 for no limit.</param>
     /// <param name="device">Where it runs.</param>
+    /// <param name="batchInvariant">On GPUs: whether one kernel serves steps of all sizes.</param>
     public ServingHarness(
         string path, int? sparePages = null, int maxLength = 256, int maxBatchTokens = 64, bool prefixCaching = true, int promptLookup = 0,
         Func<IModelRunner, IModelRunner>? wrap = null, string? drafter = null, double draftCost = 0.2, int maxSequences = 16,
-        int threads = 2, int maxQueue = 1024, int maxQueuePerClient = 0, string device = GoldenDevices.Cpu)
+        int threads = 2, int maxQueue = 1024, int maxQueuePerClient = 0, string device = GoldenDevices.Cpu, bool batchInvariant = true)
     {
         Checkpoint checkpoint = Checkpoint.Open(path);
         KvCachePlan shape = KvCachePlanner.Plan(checkpoint.Config, KvCacheType.F16, 16);
@@ -40,7 +41,7 @@ internal sealed class ServingHarness : IDisposable
             checkpoint.Config, 0, new RunnerOptions(KvCacheType.F16, BlockSize: 16, memory, maxLength, MaxSequences: maxSequences, maxBatchTokens), DeviceBudget.Cpu(4L << 30));
         _drafter = drafter is null ? null : Checkpoint.Open(drafter, CheckpointKind.Drafter);
         ActivationType activations = device == GoldenDevices.Cpu ? ActivationType.Int8 : ActivationType.F32;
-        IComputeDevice opened = GoldenDevices.Open(device, activations, checkpoint.Config.RmsEpsilon, threads, batchInvariant: true);
+        IComputeDevice opened = GoldenDevices.Open(device, activations, checkpoint.Config.RmsEpsilon, threads, batchInvariant);
         _runner = new ModelRunner(opened, checkpoint, plan, _drafter, maxDrafts: 4);
         Engine = new InferenceEngine(wrap?.Invoke(_runner) ?? _runner, new EngineOptions
         {

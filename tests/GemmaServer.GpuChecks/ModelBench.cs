@@ -7,7 +7,7 @@ using GemmaServer.Tests;
 
 namespace GemmaServer.GpuChecks;
 
-/// <summary>Prefill and decode through the engine at published dimensions with random weights.</summary>
+/// <summary>Prefill and decode through the engine at published dimensions with random weights, which the device makes.</summary>
 /// <param name="device">As the tests name it.</param>
 /// <param name="info">The device, for its memory.</param>
 /// <param name="peaks">Measured in the same run.</param>
@@ -51,12 +51,12 @@ internal sealed class ModelBench(string device, GpuInfo info, GpuPeaks peaks, bo
         PublishedSize size = RandomShape.Find(name);
         int prompt = small ? 64 : Prompt, generate = small ? 8 : Generate, rows = small ? 64 : Prompt;
         RandomCheckpointFile file = new(size, RandomShape.Config(size, small ? 2 : size.Layers, small ? RandomShape.LeastVocabulary : PublishedSize.Vocabulary), type);
-        using Checkpoint checkpoint = file.OpenOverlaid(seed: 1);
+        using Checkpoint checkpoint = file.OpenWithoutMatrices();
         DeviceBudget budget = DeviceBudget.Gpu(info.TotalBytes, info.TotalBytes, 0.95, info.SharesHostMemory) with { LargestBuffer = info.LargestBuffer };
         int length = prompt + generate + 64;
         RunnerPlan plan = RunnerPlan.Make(
             checkpoint.Config, file.DataBytes, new RunnerOptions(KvCacheType.F16, 16, null, length, MaxSequences: 8, MaxBatchTokens: rows), budget);
-        IComputeDevice opened = TestDevices.Open(device, activations);
+        IComputeDevice opened = TestDevices.Open(device, activations, adjust: new RandomWeights(file.Deviation, seed: 1).On);
         long start = Stopwatch.GetTimestamp();
         using ModelRunner runner = new(opened, checkpoint, plan);
         double loadSeconds = Stopwatch.GetElapsedTime(start).TotalSeconds;

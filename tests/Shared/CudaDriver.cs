@@ -36,7 +36,7 @@ internal static class CudaDriver
     public static bool IsStandIn => s_found.Folder is not null;
 
     /// <summary>A context; on the stand-in each buffer has guards of its own.</summary>
-    public static CudaContext Open() => IsStandIn ? new CudaContext(0, new KernelCache(null), chunkBytes: 0) : new CudaContext(0);
+    public static CudaContext Open() => IsStandIn ? new CudaContext(0, new KernelCache(null), slabBytes: 0) : new CudaContext(0);
 
     /// <summary>Makes the stand-in refuse this thread's captures.</summary>
     public static unsafe void RefuseCaptures(bool refuse)

@@ -23,10 +23,15 @@ public static class TestDevices
     internal static IReadOnlyList<string> Names { get; } = Find();
 
     /// <summary>Opens one of <see cref="Names"/>.</summary>
-    internal static IComputeDevice Open(string name, ActivationType activations = ActivationType.F32, bool batchInvariant = false) => name switch
+    /// <param name="name">Which.</param>
+    /// <param name="activations">Its arithmetic.</param>
+    /// <param name="batchInvariant">Whether a row's bits do not depend on the batch.</param>
+    /// <param name="adjust">Changes what else <see cref="Gpus"/> are opened with.</param>
+    internal static IComputeDevice Open(
+        string name, ActivationType activations = ActivationType.F32, bool batchInvariant = false, Func<GpuOptions, GpuOptions>? adjust = null) => name switch
     {
-        "opencl" => new GpuDevice(new OpenClContext(0), new GpuOptions(activations, batchInvariant)),
-        "cuda" => new GpuDevice(CudaDriver.Open(), new GpuOptions(activations, batchInvariant)),
+        "opencl" => new GpuDevice(new OpenClContext(0), Options(activations, batchInvariant, adjust)),
+        "cuda" => new GpuDevice(CudaDriver.Open(), Options(activations, batchInvariant, adjust)),
 #if ILGPU
         Simulator => IlgpuDevices.Open(name, new IlgpuOptions(activations, batchInvariant)),
 #endif
@@ -39,7 +44,16 @@ public static class TestDevices
     /// <summary>Devices that multiply bytes where so asked; ILGPU's keeps activations in floats.</summary>
     public static TheoryData<string> WithIntegers => [.. Names.Where(static n => n != Simulator)];
 
+    /// <summary>Devices of <see cref="GpuDevice"/>.</summary>
+    public static TheoryData<string> Gpus => WithIntegers;
+
     private const string Simulator = "ilgpu:cpu";
+
+    private static GpuOptions Options(ActivationType activations, bool batchInvariant, Func<GpuOptions, GpuOptions>? adjust)
+    {
+        GpuOptions options = new(activations, batchInvariant);
+        return adjust is null ? options : adjust(options);
+    }
 
     private static List<string> Find()
     {

@@ -9,9 +9,6 @@ namespace GemmaServer.Compute;
 /// </summary>
 internal sealed class GpuAttention(GpuContext gpu, GpuStep step, GpuOptions options) : IDisposable
 {
-    /// <summary>Room for the chunks' sums, unless less is enough. Many rows with many chunks need no splitting to fill a device.</summary>
-    private const long MostScratchBytes = 64L << 20;
-
     private readonly List<GpuRope> _ropes = [];
     private readonly List<AttentionPlan> _shapes = [];
     private readonly Dictionary<AttentionPlan, AttentionKernels> _kernels = [];
@@ -48,16 +45,16 @@ internal sealed class GpuAttention(GpuContext gpu, GpuStep step, GpuOptions opti
         foreach (AttentionPlan reader in readers) _shapes.Add(reader);
         if (_cache is null || options.BatchInvariant) return;
         int rows = (int)Math.Min(maxRows, (long)maxSequences * AttentionBlocks.FewRows);
-        long partial = 0, stats = 0;
+        long partial = 0, stats = 0, most = options.AttentionScratch;
         foreach (AttentionPlan shape in _shapes)
         {
             long tokens = (long)_cache.Plan.PageCount * _cache.Plan.Groups[shape.KvGroup].TokensPerPage;
             long results = (long)rows * shape.HeadCount * Chunks(shape, (int)Math.Min(tokens, int.MaxValue / 2));
-            (partial, stats) = (Math.Max(partial, Math.Min(results * shape.HeadDim * sizeof(float), MostScratchBytes)), Math.Max(stats, results * 2 * sizeof(float)));
+            (partial, stats) = (Math.Max(partial, Math.Min(results * shape.HeadDim * sizeof(float), most)), Math.Max(stats, results * 2 * sizeof(float)));
         }
         _partial = gpu.Allocate(Math.Max(partial, sizeof(float)), "attention");
         // A chunk's sums are at least 16 floats to these two.
-        _stats = gpu.Allocate(Math.Clamp(stats, sizeof(float), MostScratchBytes / 8), "attention");
+        _stats = gpu.Allocate(Math.Clamp(stats, sizeof(float), most / 8), "attention");
     }
 
     /// <summary>Once a step: rotations and blocks.</summary>
@@ -92,6 +89,7 @@ internal sealed class GpuAttention(GpuContext gpu, GpuStep step, GpuOptions opti
 
         int rows = step.IsDecode ? step.Grid : _singles.Count, chunks = Chunks(plan, _singles.LongestContext);
         long results = (long)rows * plan.HeadCount * chunks;
+        // Room for so many chunks' sums may not be there; then each row goes through its chunks in turn.
         if (chunks == 1 || results * plan.HeadDim * sizeof(float) > _partial.Bytes || results * 2 * sizeof(float) > _stats.Bytes)
         {
             Launch(kernels.Single, kernels, plan, _singles, rows, qkv, cache, heads.Buffer, heads.Columns, 1);

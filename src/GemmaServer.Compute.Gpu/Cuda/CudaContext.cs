@@ -11,7 +11,7 @@ internal sealed unsafe class CudaContext : GpuContext
 
     private readonly int _device;
     private readonly nint _context;
-    private readonly CudaArena _arena;
+    private readonly MemoryArena _arena;
     private readonly CudaModules _modules;
     private readonly CudaStaging _staging;
     private readonly CudaGraphs _graphs;
@@ -23,9 +23,9 @@ internal sealed unsafe class CudaContext : GpuContext
     /// <summary>Opens a device.</summary>
     /// <param name="index">Place in <see cref="CudaDevices.All"/>.</param>
     /// <param name="cache">Where compiled programs are kept.</param>
-    /// <param name="chunkBytes">Chunks of the arena; 0: each buffer is the driver's own, so that a tool sees its bounds.</param>
+    /// <param name="slabBytes">Slabs of the arena; 0: each buffer is the driver's own, so that a tool sees its bounds.</param>
     /// <exception cref="GpuException">There is no such device, or it cannot be opened.</exception>
-    public CudaContext(int index, KernelCache? cache = null, long chunkBytes = CudaArena.DefaultChunkBytes)
+    public CudaContext(int index, KernelCache? cache = null, long slabBytes = MemoryArena.DefaultSlabBytes)
     {
         if (CudaDevices.Missing() is string missing) throw new GpuException(missing);
         IReadOnlyList<GpuInfo> devices = CudaDevices.All();
@@ -43,7 +43,7 @@ internal sealed unsafe class CudaContext : GpuContext
         Enter();
         Check(CudaApi.cuStreamCreate(&stream, CudaApi.StreamNonBlocking), "make a stream on");
         Stream = stream;
-        _arena = new CudaArena(chunkBytes, Reserve, GiveBack);
+        _arena = new MemoryArena(new CudaMemory(this), slabBytes);
         _modules = new CudaModules(this, cache ?? KernelCache.Default());
         _staging = new CudaStaging(this);
         _graphs = new CudaGraphs(stream);
@@ -268,17 +268,6 @@ internal sealed unsafe class CudaContext : GpuContext
         Enter();
         Check(_graphs.Flush(), "run the kernels on");
     }
-
-    private nint Reserve(long bytes)
-    {
-        nint address;
-        int error = CudaApi.cuMemAlloc_v2(&address, (nuint)bytes);
-        if (error == CudaApi.OutOfMemory) return 0;
-        Check(error, "take memory of");
-        return address;
-    }
-
-    private void GiveBack(nint address) => _ = CudaApi.cuMemFree_v2(address);
 
     private sealed class CudaPinnedBuffer : PinnedBuffer
     {

@@ -1,11 +1,11 @@
 namespace GemmaServer.Compute;
 
 /// <summary>Where the weight rows of an expert stand in a matrix.</summary>
-/// <param name="Part">All experts' rows.</param>
+/// <param name="Matrix">All experts' rows; its parts hold whole experts.</param>
 /// <param name="Stride">Rows from one expert's first to the next one's.</param>
 /// <param name="First">First of an expert's rows that count.</param>
 /// <param name="Count">How many count.</param>
-internal readonly record struct ExpertRows(GpuPart Part, int Stride, int First, int Count);
+internal readonly record struct ExpertRows(GpuMatrix Matrix, int Stride, int First, int Count);
 
 /// <summary>
 /// The products of a mixture of experts: <c>y[place] = W_expert · x[place / uses]</c>. Kernels: <c>expert_rows.cl</c> for few places to
@@ -82,7 +82,7 @@ internal sealed class ExpertProducts(GpuContext gpu, GpuStep step, GpuRouting ro
     }
 
     /// <summary>Whether a product is in integers.</summary>
-    public bool IsInt8(ExpertRows w) => options.Activations == ActivationType.Int8 && w.Part.Format.IsQuantised;
+    public bool IsInt8(ExpertRows w) => options.Activations == ActivationType.Int8 && w.Matrix.HasQuantisedPart;
 
     public void Dispose()
     {
@@ -105,9 +105,9 @@ internal sealed class ExpertProducts(GpuContext gpu, GpuStep step, GpuRouting ro
 
     private bool IsTensor => _hasTensorCores && _tilePlaces > 1;
 
-    private void RunTiles(GpuRoundedRows x, ExpertRows w, int inputUses, GpuTensor y, int columns, bool meetsGate)
+    private void RunTiles(GpuRoundedRows x, ExpertRows w, GpuPart part, int inputUses, GpuTensor y, int columns, bool meetsGate)
     {
-        WeightFormat format = w.Part.Format;
+        WeightFormat format = part.Format;
         GpuTile tile = GpuTile.ForExperts(format.Type, _tilePlaces);
         if (!_tensorKernels.TryGetValue((format.Type, _tilePlaces, meetsGate), out GpuKernel? kernel))
         {
@@ -116,32 +116,40 @@ internal sealed class ExpertProducts(GpuContext gpu, GpuStep step, GpuRouting ro
                 format.Constants([.. tile.Constants, ("EXPERTS", 1), ("GATED", 0), ("MEETS_GATE", meetsGate ? 1 : 0)]));
             _tensorKernels.Add((format.Type, _tilePlaces, meetsGate), kernel = gpu.Kernel(source, "gemm"));
         }
-        w.Part.AddTo(kernel.Begin().Add(routing.Places).Add(routing.Tiles).Add(w.Stride).Add(inputUses).Add(x.Buffer))
+        KernelCall call = kernel.Begin().Add(routing.Places).Add(routing.Tiles).Add(w.Stride).Add(part.FirstRow / w.Stride).Add(part.Rows / w.Stride);
+        part.AddTo(call.Add(inputUses).Add(x.Buffer))
             .Add(w.First).Add(w.Count).Add(y.Buffer).Add(y.Columns).Add(0).Add(columns)
             .Run(tile.Group, _tiles, (w.Count + tile.Columns - 1) / tile.Columns, sharedBytes: tile.SharedBytes(format.Type));
     }
 
     private void Run(GpuTensor x, GpuQuantisedRows bytes, GpuRoundedRows rounded, ExpertRows w, int inputUses, GpuTensor y, bool meetsGate)
     {
-        if (IsTensor)
+        // A place has one expert: of several parts' launches one computes it, and the others leave it alone.
+        foreach (GpuPart part in w.Matrix.Parts)
         {
-            RunTiles(rounded, w, inputUses, y, x.Columns, meetsGate);
-            return;
+            if (part.FirstRow % w.Stride != 0 || part.Rows % w.Stride != 0) throw new NotSupportedException("A part of a mixture's weights holds whole experts.");
+            if (IsTensor) RunTiles(rounded, w, part, inputUses, y, x.Columns, meetsGate);
+            else RunRows(x, bytes, w, part, inputUses, y, meetsGate);
         }
-        bool isMany = _tilePlaces == ManyPlaces;
-        Kernels kernels = Of(w, new Program(w.Part.Format.Type, meetsGate, x.Columns % WeightFormat.Group != 0));
+    }
+
+    private void RunRows(GpuTensor x, GpuQuantisedRows bytes, ExpertRows w, GpuPart part, int inputUses, GpuTensor y, bool meetsGate)
+    {
+        bool isMany = _tilePlaces == ManyPlaces, isInt8 = options.Activations == ActivationType.Int8 && part.Format.IsQuantised;
+        Kernels kernels = Of(part.Format, isInt8, new Program(part.Format.Type, meetsGate, x.Columns % WeightFormat.Group != 0));
         GpuKernel kernel = isMany ? kernels.Many : _tilePlaces == 1 ? kernels.Alone : kernels.Few;
 
         KernelCall call = kernel.Begin().Add(step.Header).Add(routing.Used)
-            .Add(_tilePlaces == 1 ? routing.Chosen : routing.Places).Add(routing.Tiles).Add(inputUses).Add(w.Stride);
-        call = IsInt8(w) ? call.Add(bytes.Codes).Add(bytes.About) : call.Add(x.Buffer);
-        call = w.Part.AddTo(call).Add(w.First).Add(w.Count).Add(y.Buffer).Add(y.Columns).Add(0).Add(x.Columns);
+            .Add(_tilePlaces == 1 ? routing.Chosen : routing.Places).Add(routing.Tiles).Add(inputUses)
+            .Add(w.Stride).Add(part.FirstRow / w.Stride).Add(part.Rows / w.Stride);
+        call = isInt8 ? call.Add(bytes.Codes).Add(bytes.About) : call.Add(x.Buffer);
+        call = part.AddTo(call).Add(w.First).Add(w.Count).Add(y.Buffer).Add(y.Columns).Add(0).Add(x.Columns);
         int groupRows = isMany ? GemmRows : RowGroup / LanesOfRow;
         call.Run(isMany ? GemmGroup : RowGroup, (w.Count + groupRows - 1) / groupRows, _tiles);
     }
 
     /// <summary>All that a matrix may need, so that no later step waits for the compiler.</summary>
-    private Kernels Of(ExpertRows w, Program program)
+    private Kernels Of(WeightFormat format, bool isInt8, Program program)
     {
         if (_kernels.TryGetValue(program, out Kernels? kernels)) return kernels;
         return _kernels[program] = new Kernels(
@@ -151,8 +159,8 @@ internal sealed class ExpertProducts(GpuContext gpu, GpuStep step, GpuRouting ro
         GpuKernel Compile(string name, (string, int) one, (string, int) other) => gpu.Kernel(
             new KernelSource(
                 $"{name}.cl", ["weights.h"],
-                w.Part.Format.Constants(
-                    ("INT8", IsInt8(w) ? 1 : 0), ("MEETS_GATE", program.MeetsGate ? 1 : 0), ("ODD", program.IsOdd ? 1 : 0), one, other)),
+                format.Constants(
+                    ("INT8", isInt8 ? 1 : 0), ("MEETS_GATE", program.MeetsGate ? 1 : 0), ("ODD", program.IsOdd ? 1 : 0), one, other)),
             name);
     }
 

@@ -46,12 +46,12 @@ internal sealed class GpuExperts : IDisposable
         _output ??= new GpuTensor(_gpu, places, y.Columns);
         _products.Reserve(_maxRows, x.Columns, expertWidth);
 
-        ExpertRows gates = new(OnlyPart(gate), up is null ? 2 * expertWidth : expertWidth, 0, expertWidth);
-        ExpertRows ups = up is null ? gates with { First = expertWidth } : new ExpertRows(OnlyPart(up), expertWidth, 0, expertWidth);
+        ExpertRows gates = new(gate, up is null ? 2 * expertWidth : expertWidth, 0, expertWidth);
+        ExpertRows ups = up is null ? gates with { First = expertWidth } : new ExpertRows(up, expertWidth, 0, expertWidth);
         _products.Begin();
         _products.Gate(x, gates, _activation);
         _products.Up(x, ups, _products.IsInt8(gates), _activation);
-        _products.Down(_activation, new ExpertRows(OnlyPart(down), y.Columns, 0, y.Columns), _output);
+        _products.Down(_activation, new ExpertRows(down, y.Columns, 0, y.Columns), _output);
         _routing.Sum(_output.Buffer, y);
     }
 
@@ -62,7 +62,4 @@ internal sealed class GpuExperts : IDisposable
         _routing.Dispose();
         _exact.Dispose();
     }
-
-    private static GpuPart OnlyPart(GpuMatrix matrix) =>
-        matrix.Parts.Length == 1 ? matrix.Parts[0] : throw new NotSupportedException("Experts are stacked in one tensor.");
 }

@@ -22,10 +22,11 @@ INLINE float4 four_of(GLOBAL const float* row, int c, int columns)
 
 // Groups: (count / (GROUP / 32), places or tiles). y[place, at + n] for count rows of weights, expert e's from w's row
 // wRow + e * expertRows on. A place shares its row of x with inputUses - 1 others; a row of the step has used places. With one place to
-// a group, places gives its expert. The arguments are gemm.cl's.
+// a group, places gives its expert. w has experts firstExpert .. firstExpert + experts - 1; places of others are left to other launches.
+// The arguments are gemm.cl's.
 KERNEL(GROUP) expert_rows(
     GLOBAL const int* RESTRICT step, const int used, GLOBAL const int* RESTRICT places, GLOBAL const int4* RESTRICT tiles, const int inputUses,
-    const int expertRows,
+    const int expertRows, const int firstExpert, const int experts,
 #if INT8
     GLOBAL const int* RESTRICT x, GLOBAL const int2* RESTRICT abouts,
 #else
@@ -36,11 +37,12 @@ KERNEL(GROUP) expert_rows(
     SHARED float scratch[GROUP];
     const int n = GROUP_X * (GROUP / ROW_LANES) + LANE / ROW_LANES, lane = LANE % ROW_LANES, groups = (columns + 31) / 32;
 #if PLACES == 1
-    const int first = GROUP_Y, rows = first < step[STEP_ROWS] * used ? 1 : 0, expert = rows ? places[first] : 0;
+    const int first = GROUP_Y, expert = first < step[STEP_ROWS] * used ? places[first] - firstExpert : -1, all = 1;
 #else
     const int4 tile = tiles[GROUP_Y];
-    const int expert = tile.x, first = tile.y, rows = tile.z;
+    const int expert = tile.x - firstExpert, first = tile.y, all = tile.z;
 #endif
+    const int rows = expert >= 0 && expert < experts ? all : 0;
     int yRow[PLACES], xRow[PLACES];
     for (int p = 0; p < PLACES; p++) {
         yRow[p] = PLACES == 1 ? first : p < rows ? places[first + p] : 0;

@@ -1,12 +1,33 @@
 namespace GemmaServer.Compute;
 
+/// <summary>Queues bytes of a tensor, in its file's format, into device memory.</summary>
+/// <param name="gpu">The device.</param>
+/// <param name="source">The tensor.</param>
+/// <param name="first">First of its bytes.</param>
+/// <param name="bytes">How many: whole blocks.</param>
+/// <param name="to">Where to.</param>
+/// <param name="at">First byte there.</param>
+internal delegate void FillWeights(GpuContext gpu, in TensorSource source, long first, long bytes, GpuBuffer to, long at);
+
 /// <summary>
 /// Brings weights onto the device: the bytes of the file go up as they are, a piece at a time, and a kernel takes their blocks
-/// apart. Kernel: <c>repack.cl</c>.
+/// apart. A tensor that is larger than a buffer may be becomes several parts. Kernel: <c>repack.cl</c>.
 /// </summary>
-internal sealed unsafe class GpuWeights(GpuContext gpu) : IDisposable
+/// <param name="gpu">The device.</param>
+/// <param name="fill">Where the bytes come from; null: the tensor's own are uploaded.</param>
+/// <param name="largestPart">Bytes of a part, where that is less than the device's largest buffer.</param>
+internal sealed unsafe class GpuWeights(GpuContext gpu, FillWeights? fill = null, long largestPart = long.MaxValue) : IDisposable
 {
     private const int PieceBytes = 32 << 20, Lanes = 64;
+
+    /// <summary>Groups of a part: kernels count them in 31 bits, and some their quarters in 32.</summary>
+    private const int MostGroups = 1 << 30;
+
+    /// <summary>Rows that the tiles of products are multiples of.</summary>
+    private const int TileRows = 64;
+
+    private readonly FillWeights _fill = fill ?? Upload;
+    private readonly long _largestPart = Math.Min(largestPart, gpu.Info.LargestBuffer);
 
     private GpuBuffer _piece;
 
@@ -22,19 +43,19 @@ internal sealed unsafe class GpuWeights(GpuContext gpu) : IDisposable
     {
         if (sources.IsEmpty) throw new ArgumentException("A weight needs at least one tensor.", nameof(sources));
         int columns = sources[0].Columns, rows = 0;
-        GpuPart[] parts = new GpuPart[sources.Length];
-        for (int i = 0; i < parts.Length; i++)
+        List<GpuPart> parts = [];
+        foreach (ref readonly TensorSource source in sources)
         {
-            ref readonly TensorSource source = ref sources[i];
             if (source.Columns != columns)
             {
                 throw new ArgumentException($"{source.Name} has {source.Columns} columns, {sources[0].Name} has {columns}.", nameof(sources));
             }
-            parts[i] = LoadPart(source, rows);
-            rows = checked(rows + parts[i].Rows);
+            int sourceRows = checked((int)source.Rows), most = RowsOfPart(source, _largestPart);
+            for (int first = 0; first < sourceRows || first == 0; first += most) parts.Add(LoadPart(source, first, Math.Min(most, sourceRows - first), rows + first));
+            rows = checked(rows + sourceRows);
         }
         ReleasePiece();
-        GpuMatrix matrix = new(this, parts, rows, columns);
+        GpuMatrix matrix = new(this, [.. parts], rows, columns);
         Bytes += matrix.Bytes;
         MostColumns = Math.Max(MostColumns, columns);
         return matrix;
@@ -53,6 +74,23 @@ internal sealed unsafe class GpuWeights(GpuContext gpu) : IDisposable
 
     public void Dispose() => ReleasePiece();
 
+    /// <summary>Rows of a tensor's parts: all, or else parts of about one size, of whole stacks (<see cref="TensorSource.Stacks"/>).</summary>
+    /// <param name="source">The tensor.</param>
+    /// <param name="largest">Bytes that a part may have.</param>
+    internal static int RowsOfPart(in TensorSource source, long largest)
+    {
+        WeightFormat format = WeightFormat.Of(source.Type);
+        long groups = Groups(source.Columns), rows = Math.Max(1, source.Rows), bytes = groups * WeightFormat.Group / format.Block * format.BlockBytes;
+        // Each plane is rounded up to its unit.
+        long most = Math.Min((largest - 4 * WeightFormat.Unit) / bytes, MostGroups / groups);
+        if (rows <= most) return (int)rows;
+        long stack = source.Stacks > 1 ? rows / source.Stacks : 1, unit = stack == 1 && most >= TileRows ? TileRows : stack;
+        long units = (rows + unit - 1) / unit, mostUnits = Math.Max(1, most / unit), parts = (units + mostUnits - 1) / mostUnits;
+        return (int)Math.Min(rows, (units + parts - 1) / parts * unit);
+    }
+
+    private static long Groups(int columns) => (columns + WeightFormat.Group - 1) / WeightFormat.Group;
+
     private void ReleasePiece()
     {
         if (_piece.IsNone) return;
@@ -61,24 +99,22 @@ internal sealed unsafe class GpuWeights(GpuContext gpu) : IDisposable
         _piece = default;
     }
 
-    private GpuPart LoadPart(in TensorSource source, int firstRow)
+    private GpuPart LoadPart(in TensorSource source, int sourceRow, int rows, int firstRow)
     {
         WeightFormat format = WeightFormat.Of(source.Type);
-        long rowBytes = WeightRows.CheckedRowBytes(source);
-        int rowGroups = (source.Columns + WeightFormat.Group - 1) / WeightFormat.Group, rows = checked((int)source.Rows);
-        // Kernels count groups in 32 bits.
-        int groups = checked(rows * rowGroups);
-        (long high, long scales, long more, long bytes) = format.Planes(groups);
+        long rowBytes = WeightRows.CheckedRowBytes(source), first = sourceRow * rowBytes;
+        int rowGroups = (int)Groups(source.Columns);
+        (long high, long scales, long more, long bytes) = format.Planes((long)rows * rowGroups);
         GpuBuffer buffer = gpu.Allocate(Math.Max(bytes, WeightFormat.Unit), "weights");
         GpuPart part = new(
             format, buffer, firstRow, rows, rowGroups, (int)(high / WeightFormat.Unit), (int)(scales / WeightFormat.Unit), (int)(more / WeightFormat.Unit));
-        if (format.IsQuantised) Repack(source, part);
-        else if (source.Columns % WeightFormat.Group == 0) Upload(buffer, (byte*)source.Data, rows * rowBytes);
-        else UploadPadded(source, part, rowBytes);
+        if (format.IsQuantised) Repack(source, first, part);
+        else if (source.Columns % WeightFormat.Group == 0) Fill(source, first, rows * rowBytes, buffer);
+        else FillPadded(source, first, part, rowBytes);
         return part;
     }
 
-    private void Repack(in TensorSource source, GpuPart part)
+    private void Repack(in TensorSource source, long start, GpuPart part)
     {
         WeightFormat format = part.Format;
         GpuKernel repack = gpu.Kernel(
@@ -92,21 +128,24 @@ internal sealed unsafe class GpuWeights(GpuContext gpu) : IDisposable
         for (long first = 0; first < blocks; first += perPiece)
         {
             int count = (int)Math.Min(perPiece, blocks - first), groups = count * blockGroups;
-            gpu.Upload(_piece, 0, (byte*)source.Data + first * format.BlockBytes, (long)count * format.BlockBytes);
+            _fill(gpu, source, start + first * format.BlockBytes, (long)count * format.BlockBytes, _piece, 0);
             part.AddTo(repack.Begin().Add(_piece)).Add((int)(first * blockGroups)).Add(groups).Run(Lanes, (groups + Lanes - 1) / Lanes);
         }
     }
 
-    private void Upload(GpuBuffer to, byte* from, long bytes)
+    private void Fill(in TensorSource source, long start, long bytes, GpuBuffer to)
     {
-        for (long at = 0; at < bytes; at += PieceBytes) gpu.Upload(to, at, from + at, Math.Min(PieceBytes, bytes - at));
+        for (long at = 0; at < bytes; at += PieceBytes) _fill(gpu, source, start + at, Math.Min(PieceBytes, bytes - at), to, at);
     }
 
     /// <summary>Rows of odd length: filled up with zeros. Only toy models have them.</summary>
-    private void UploadPadded(in TensorSource source, GpuPart part, long rowBytes)
+    private void FillPadded(in TensorSource source, long start, GpuPart part, long rowBytes)
     {
         gpu.Clear(part.Buffer, part.Buffer.Bytes);
         long stride = 4L * part.Format.CodeBits * part.RowGroups;
-        for (int r = 0; r < part.Rows; r++) gpu.Upload(part.Buffer, r * stride, (byte*)source.Data + r * rowBytes, rowBytes);
+        for (int r = 0; r < part.Rows; r++) _fill(gpu, source, start + r * rowBytes, rowBytes, part.Buffer, r * stride);
     }
+
+    private static void Upload(GpuContext gpu, in TensorSource source, long first, long bytes, GpuBuffer to, long at) =>
+        gpu.Upload(to, at, (byte*)source.Data + first, bytes);
 }

@@ -15,11 +15,13 @@
 
 // y[row, at + n] for the rows of x and count rows of weights from w's row wRow on.
 // EXPERTS: rows are places, in tiles of one expert each; a place has a row of y of its own and shares its row of x with inputUses - 1
-// others. Expert e's rows of weights begin at wRow + e * expertRows.
+// others. w has experts firstExpert .. firstExpert + experts - 1, the e-th's rows from wRow + e * expertRows on; tiles of others are left
+// to other launches.
 KERNEL(GROUP) gemm(
     GLOBAL const int* RESTRICT step, const int givenRows,
 #ifdef EXPERTS
-    GLOBAL const int* RESTRICT places, GLOBAL const int4* RESTRICT tiles, const int inputUses, const int expertRows,
+    GLOBAL const int* RESTRICT places, GLOBAL const int4* RESTRICT tiles, const int inputUses,
+    const int expertRows, const int firstExpert, const int experts,
 #endif
 #if INT8
     GLOBAL const int4* RESTRICT x, GLOBAL const int2* RESTRICT about,
@@ -32,7 +34,7 @@ KERNEL(GROUP) gemm(
 #ifdef EXPERTS
     SHARED int xRows[TILE_ROWS];
     const int4 tile = tiles[GROUP_Y];
-    const int rows = tile.z, wFirst = wRow + tile.x * expertRows;
+    const int expert = tile.x - firstExpert, rows = expert >= 0 && expert < experts ? tile.z : 0, wFirst = wRow + expert * expertRows;
     if (LANE < TILE_ROWS) xRows[LANE] = places[tile.y + (LANE < rows ? LANE : 0)] / inputUses;
 #define X_ROW(r) xRows[r]
 #define Y_ROW(r) places[tile.y + ((r) < rows ? (r) : 0)]

@@ -73,8 +73,8 @@ INLINE void unfold(const Fetched* from, uint4* tile, int row, int firstPart)
 // y[row, at + n] for the rows of x and count rows of weights from w's row wRow (and u's row uRow) on. Groups: (row tiles, tiles of n).
 KERNEL(BOUNDS) gemm(
 #if EXPERTS
-    // wRow: of each expert's expertRows. Place p reads row p / inputUses of x.
-    GLOBAL const int* RESTRICT placesOf, GLOBAL const int4* RESTRICT runs, const int expertRows, const int inputUses,
+    // wRow: of each expert's expertRows. Place p reads row p / inputUses of x. Experts as in gemm.cl.
+    GLOBAL const int* RESTRICT placesOf, GLOBAL const int4* RESTRICT runs, const int expertRows, const int firstExpert, const int experts, const int inputUses,
     GLOBAL const uint4* RESTRICT x, WEIGHTS(w), const int firstOfExpert,
 #else
     GLOBAL const int* RESTRICT step, const int givenRows, GLOBAL const uint4* RESTRICT x, WEIGHTS(w), const int wRow,
@@ -90,7 +90,8 @@ KERNEL(BOUNDS) gemm(
     const int groups = (columns + 31) / 32, firstN = GROUP_Y * OUT_N;
 #if EXPERTS
     const int4 run = runs[GROUP_X];
-    const int firstRow = run.y, rows = run.z, wRow = run.x * expertRows + firstOfExpert;
+    const int expert = run.x - firstExpert, rows = expert >= 0 && expert < experts ? run.z : 0;
+    const int firstRow = run.y, wRow = expert * expertRows + firstOfExpert;
     GLOBAL const int* const places = placesOf + firstRow;
 #define X_ROW(r) (rows > 0 ? places[(r) < rows ? (r) : 0] / inputUses : 0)
 #define PLACES_OR_NONE places

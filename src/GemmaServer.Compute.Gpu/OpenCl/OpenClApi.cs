@@ -12,8 +12,9 @@ internal static unsafe partial class OpenClApi
     public const ulong DeviceTypeAll = 0xFFFFFFFF;
     public const uint
         DeviceMaxComputeUnits = 0x1002, DeviceMaxWorkGroupSize = 0x1004, DeviceMaxMemAllocSize = 0x1010, DeviceGlobalMemSize = 0x101F,
-        DeviceLocalMemSize = 0x1023, DeviceEndianLittle = 0x1026, DeviceName = 0x102B, DriverVersion = 0x102D, DeviceVersion = 0x102F;
+        DeviceMemBaseAddrAlign = 0x1019, DeviceLocalMemSize = 0x1023, DeviceEndianLittle = 0x1026, DeviceName = 0x102B, DriverVersion = 0x102D, DeviceVersion = 0x102F;
     public const ulong MemReadWrite = 1 << 0, MemAllocHostPtr = 1 << 4, MapRead = 1 << 0, MapWrite = 1 << 1;
+    public const uint BufferCreateTypeRegion = 0x1220;
     public const uint ProgramBinarySizes = 0x1165, ProgramBinaries = 0x1166, ProgramBuildLog = 0x1183;
     public const uint KernelNumArgs = 0x1191;
 
@@ -43,6 +44,9 @@ internal static unsafe partial class OpenClApi
 
     [LibraryImport(Library)]
     public static partial nint clCreateBuffer(nint context, ulong flags, nuint bytes, void* host, int* error);
+
+    [LibraryImport(Library)]
+    public static partial nint clCreateSubBuffer(nint buffer, ulong flags, uint type, void* region, int* error);
 
     [LibraryImport(Library)]
     public static partial int clReleaseMemObject(nint buffer);
@@ -116,6 +120,9 @@ internal static unsafe partial class OpenClApi
     [LibraryImport(Library)]
     public static partial int clFinish(nint queue);
 
+    /// <summary>Whether a driver had no more memory; some call a size that they do not have an invalid one.</summary>
+    public static bool IsOutOfMemory(int error) => error is -4 or -5 or -6 or -61;
+
     /// <summary>The name of an error code, as the specification spells it.</summary>
     public static string ErrorName(int error) => error switch
     {
@@ -125,6 +132,7 @@ internal static unsafe partial class OpenClApi
         -4 => "CL_MEM_OBJECT_ALLOCATION_FAILURE",
         -5 => "CL_OUT_OF_RESOURCES",
         -6 => "CL_OUT_OF_HOST_MEMORY",
+        -13 => "CL_MISALIGNED_SUB_BUFFER_OFFSET",
         -11 => "CL_BUILD_PROGRAM_FAILURE",
         -14 => "CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST",
         -30 => "CL_INVALID_VALUE",

@@ -10,7 +10,7 @@ internal sealed unsafe class OpenClContext : GpuContext
     private readonly KernelCache _cache;
     private readonly Dictionary<string, nint> _programs = [];
     private readonly Dictionary<(string Program, string Name), OpenClKernel> _kernels = [];
-    private readonly Dictionary<nint, long> _buffers = [];
+    private readonly MemoryArena _arena;
     private readonly nint[] _events = new nint[EventRing];
     private long _marks;
     private bool _isDisposed;
@@ -18,8 +18,9 @@ internal sealed unsafe class OpenClContext : GpuContext
     /// <summary>Opens a device.</summary>
     /// <param name="index">Place in <see cref="OpenClDevices.All"/>.</param>
     /// <param name="cache">Where compiled programs are kept.</param>
+    /// <param name="slabBytes">Slabs of the arena; 0: each buffer is the driver's own, so that a tool sees its bounds.</param>
     /// <exception cref="GpuException">There is no such device, or it cannot be opened.</exception>
-    public OpenClContext(int index, KernelCache? cache = null)
+    public OpenClContext(int index, KernelCache? cache = null, long slabBytes = MemoryArena.DefaultSlabBytes)
     {
         IReadOnlyList<OpenClDevices.Found> devices = OpenClDevices.All();
         if (devices.Count == 0)
@@ -43,6 +44,7 @@ internal sealed unsafe class OpenClContext : GpuContext
         Check(error, "open");
         _queue = OpenClApi.clCreateCommandQueue(_context, device, 0, &error);
         Check(error, "make a queue on");
+        _arena = new MemoryArena(new OpenClMemory(this, _context), Math.Min(slabBytes, Info.LargestBuffer), found.Alignment);
     }
 
     /// <inheritdoc/>
@@ -52,7 +54,7 @@ internal sealed unsafe class OpenClContext : GpuContext
     public override long FreeBytes => Info.TotalBytes - UsedBytes;
 
     /// <inheritdoc/>
-    public override long UsedBytes => _buffers.Values.Sum();
+    public override long UsedBytes => _arena.UsedBytes;
 
     /// <inheritdoc/>
     public override GpuBuffer Allocate(long bytes, string what)
@@ -62,18 +64,15 @@ internal sealed unsafe class OpenClContext : GpuContext
             throw new GpuException(string.Create(CultureInfo.InvariantCulture,
                 $"{Info.Id} gives no buffer of more than {Info.LargestBuffer} bytes, and {what} need one of {bytes}."));
         }
-        int error;
-        nint buffer = OpenClApi.clCreateBuffer(_context, OpenClApi.MemReadWrite, (nuint)bytes, null, &error);
-        Check(error, what, bytes);
-        _buffers.Add(buffer, bytes);
-        return new GpuBuffer(buffer, bytes);
+        nint piece = _arena.Allocate(bytes);
+        return piece != 0 ? new GpuBuffer(piece, bytes) : throw NoMemory(what, bytes);
     }
 
     /// <inheritdoc/>
     public override void Free(GpuBuffer buffer)
     {
-        if (_isDisposed || !_buffers.Remove(buffer.Handle)) return;
-        Check(OpenClApi.clReleaseMemObject(buffer.Handle), "give memory back to");
+        // Queued kernels may still use it, and the arena gives it out again at once: the queue's order makes that safe.
+        if (!_isDisposed && !buffer.IsNone) _arena.Free(buffer.Handle);
     }
 
     /// <inheritdoc/>
@@ -151,7 +150,7 @@ internal sealed unsafe class OpenClContext : GpuContext
             if (mark != 0) _ = OpenClApi.clReleaseEvent(mark);
         foreach (OpenClKernel kernel in _kernels.Values) _ = OpenClApi.clReleaseKernel(kernel.Handle);
         foreach (nint program in _programs.Values) _ = OpenClApi.clReleaseProgram(program);
-        foreach (nint buffer in _buffers.Keys) _ = OpenClApi.clReleaseMemObject(buffer);
+        _arena.Clear();
         _ = OpenClApi.clReleaseCommandQueue(_queue);
         _ = OpenClApi.clReleaseContext(_context);
     }
@@ -161,19 +160,15 @@ internal sealed unsafe class OpenClContext : GpuContext
         if (error == OpenClApi.Success) return;
         string advice = error switch
         {
-            -4 or -5 or -6 => " It ran out of memory: lower --gpu-memory-utilization, --max-model-len or --max-num-batched-tokens.",
+            _ when OpenClApi.IsOutOfMemory(error) => " It ran out of memory: lower --gpu-memory-utilization, --max-model-len or --max-num-batched-tokens.",
             -14 => " A kernel failed on the device; restart the server, and look for the driver's own messages.",
             _ => "",
         };
         throw new GpuException(string.Create(CultureInfo.InvariantCulture, $"Could not {what} {Info.Id} ({Info.Name}): {OpenClApi.ErrorName(error)} ({error}).{advice}"));
     }
 
-    private void Check(int error, string what, long bytes)
-    {
-        if (error == OpenClApi.Success) return;
-        throw new GpuException(string.Create(CultureInfo.InvariantCulture,
-            $"{Info.Id} ({Info.Name}) has no {bytes} bytes left for {what}, {UsedBytes} are taken: {OpenClApi.ErrorName(error)} ({error}). Lower --gpu-memory-utilization, --max-model-len or --max-num-batched-tokens."));
-    }
+    private GpuException NoMemory(string what, long bytes) => new(string.Create(CultureInfo.InvariantCulture,
+        $"{Info.Id} ({Info.Name}) has no {bytes} bytes left for {what}: {UsedBytes} of {Info.TotalBytes} are taken. Lower --gpu-memory-utilization, --max-model-len or --max-num-batched-tokens."));
 
     private nint Program(string file, string text)
     {
@@ -286,7 +281,8 @@ internal sealed unsafe class OpenClContext : GpuContext
             _gpu = gpu;
             int error;
             _buffer = OpenClApi.clCreateBuffer(gpu._context, OpenClApi.MemReadWrite | OpenClApi.MemAllocHostPtr, (nuint)bytes, null, &error);
-            gpu.Check(error, "staging memory", bytes);
+            if (OpenClApi.IsOutOfMemory(error)) throw gpu.NoMemory("staging", bytes);
+            gpu.Check(error, "take staging memory of");
             _mapped = (byte*)OpenClApi.clEnqueueMapBuffer(
                 gpu._queue, _buffer, 1, OpenClApi.MapRead | OpenClApi.MapWrite, 0, (nuint)bytes, 0, null, null, &error);
             gpu.Check(error, "map staging memory of");

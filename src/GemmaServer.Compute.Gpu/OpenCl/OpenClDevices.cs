@@ -10,7 +10,11 @@ internal static unsafe class OpenClDevices
     private const uint DeviceType = 0x1000;
 
     /// <summary>A device and what its driver says of it.</summary>
-    public readonly record struct Found(nint Platform, nint Device, GpuInfo Info, bool CachesBinaries);
+    /// <param name="Device">Its handle.</param>
+    /// <param name="Info">What users and plans need to know.</param>
+    /// <param name="Alignment">What sub-buffers begin at a multiple of.</param>
+    /// <param name="CachesBinaries">Whether the driver keeps compiled programs itself.</param>
+    public readonly record struct Found(nint Device, GpuInfo Info, int Alignment, bool CachesBinaries);
 
     /// <summary>All devices; empty without a driver.</summary>
     public static IReadOnlyList<Found> All()
@@ -45,7 +49,9 @@ internal static unsafe class OpenClDevices
             GpuApi.OpenCl, index, Text(device, OpenClApi.DeviceName), driver, (long)Number<ulong>(device, OpenClApi.DeviceGlobalMemSize),
             (long)Number<ulong>(device, OpenClApi.DeviceMaxMemAllocSize), (int)Number<ulong>(device, OpenClApi.DeviceLocalMemSize),
             (int)Number<uint>(device, OpenClApi.DeviceMaxComputeUnits), (int)Number<nuint>(device, OpenClApi.DeviceMaxWorkGroupSize), Architecture: 0) { SharesHostMemory = isProcessor };
-        return new Found(platform, device, info, platformName == "Portable Computing Language");
+        // The driver counts in bits.
+        int alignment = Math.Max(MemoryArena.LeastAlignment, (int)Number<uint>(device, OpenClApi.DeviceMemBaseAddrAlign) / 8);
+        return new Found(device, info, alignment, platformName == "Portable Computing Language");
     }
 
     private static T Number<T>(nint device, uint name) where T : unmanaged

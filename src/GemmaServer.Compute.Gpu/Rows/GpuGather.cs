@@ -17,22 +17,25 @@ internal sealed class GpuGather(GpuContext gpu, GpuStep step, float epsilon)
     /// <summary>See <see cref="IComputeDevice.PerLayerInputs"/>.</summary>
     public void PerLayerInputs(GpuTensor ple, float contextScale, GpuVector norm, GpuMatrix table, float tableScale)
     {
-        GpuPart part = Part(table);
-        KernelCall call = Kernels(part).PerLayerInputs.Begin().Add(step.Header).Add(step.Tokens).Add(ple.Buffer).Add(contextScale).Add(norm.Buffer);
-        part.AddTo(call).Add(tableScale).Add(ple.Columns).Add(part.RowGroups).Add(norm.Length).Add(epsilon)
-            .Run(Group, step.Grid, ple.Columns / norm.Length);
+        foreach (GpuPart part in table.Parts)
+        {
+            KernelCall call = Begin(Kernels(part).PerLayerInputs, part).Add(ple.Buffer).Add(contextScale).Add(norm.Buffer);
+            part.AddTo(call).Add(tableScale).Add(ple.Columns).Add(part.RowGroups).Add(norm.Length).Add(epsilon)
+                .Run(Group, step.Grid, ple.Columns / norm.Length);
+        }
     }
 
     private void Embed(GpuMatrix table, float scale, GpuBuffer x, int beside, GpuTensor y)
     {
-        GpuPart part = Part(table);
-        part.AddTo(Kernels(part).Embed.Begin().Add(step.Header).Add(step.Tokens)).Add(scale).Add(x).Add(beside)
-            .Add(y.Buffer).Add(table.Columns).Add(part.RowGroups)
-            .Run(Group, step.Grid);
+        foreach (GpuPart part in table.Parts)
+        {
+            part.AddTo(Begin(Kernels(part).Embed, part)).Add(scale).Add(x).Add(beside).Add(y.Buffer).Add(table.Columns).Add(part.RowGroups)
+                .Run(Group, step.Grid);
+        }
     }
 
-    private static GpuPart Part(GpuMatrix table) =>
-        table.Parts.Length == 1 ? table.Parts[0] : throw new ArgumentException("A table is one tensor.", nameof(table));
+    /// <summary>Tokens are known to the device alone: each part's launch takes those whose rows it has.</summary>
+    private KernelCall Begin(GpuKernel kernel, GpuPart part) => kernel.Begin().Add(step.Header).Add(step.Tokens).Add(part.FirstRow).Add(part.Rows);
 
     private (GpuKernel Embed, GpuKernel PerLayerInputs) Kernels(GpuPart part)
     {

@@ -10,4 +10,8 @@ namespace GemmaServer.Compute;
 /// <param name="Columns">Input dimension, the contiguous one.</param>
 /// <param name="Data">First byte.</param>
 /// <param name="Bytes">Length; checked against the shape by the loader.</param>
-public readonly record struct TensorSource(string Name, TensorType Type, long Rows, int Columns, nint Data, long Bytes);
+public readonly record struct TensorSource(string Name, TensorType Type, long Rows, int Columns, nint Data, long Bytes)
+{
+    /// <summary>Matrices of one height that its rows are, one below the other: a mixture's experts. A device that splits it keeps each whole.</summary>
+    public int Stacks { get; init; } = 1;
+}

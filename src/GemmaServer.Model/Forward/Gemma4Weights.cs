@@ -73,6 +73,9 @@ public sealed class Gemma4Weights : IDisposable
         return Own(_device.LoadMatrix(parts));
     }
 
+    /// <summary>The matrices of a mixture, stacked.</summary>
+    internal DeviceMatrix Experts(string name, int count) => Own(_device.LoadMatrix(_tensors[name] with { Stacks = count }));
+
     internal DeviceMatrix Table(string name) => Own(_device.LoadTable(_tensors[name]));
 
     internal DeviceVector Vector(string name, float scale = 1f) => Own(_device.LoadVector(_tensors[name], scale));
@@ -176,14 +179,14 @@ public sealed class ExpertWeights
         ExpertScale = w.Vector(p + "ffn_down_exps.scale");
         if (w.Has(p + "ffn_gate_up_exps.weight"))
         {
-            Gate = w.Matrix(p + "ffn_gate_up_exps.weight");
+            Gate = w.Experts(p + "ffn_gate_up_exps.weight", config.ExpertCount);
         }
         else
         {
-            Gate = w.Matrix(p + "ffn_gate_exps.weight");
-            Up = w.Matrix(p + "ffn_up_exps.weight");
+            Gate = w.Experts(p + "ffn_gate_exps.weight", config.ExpertCount);
+            Up = w.Experts(p + "ffn_up_exps.weight", config.ExpertCount);
         }
-        Down = w.Matrix(p + "ffn_down_exps.weight");
+        Down = w.Experts(p + "ffn_down_exps.weight", config.ExpertCount);
         PreNorm = w.Vector(p + "pre_ffw_norm_2.weight");
         PostDenseNorm = w.Vector(p + "post_ffw_norm_1.weight");
         PostExpertsNorm = w.Vector(p + "post_ffw_norm_2.weight");

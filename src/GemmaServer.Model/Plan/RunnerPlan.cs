@@ -73,7 +73,10 @@ public sealed record RunnerPlan(
         yield return $"weights      {Bytes(WeightBytes),12}  of the file; {(Budget.HoldsWeights ? "all on the device" : "what is multiplied is packed, tables stay mapped")}";
         yield return $"buffers      {Bytes(ActivationBytes),12}  for steps of {MaxBatchTokens} rows";
         if (DrafterBytes > 0) yield return $"  drafter    {Bytes(DrafterBytes),12}  of these";
-        yield return $"KV cache     {Bytes(KvCache.PageBytes * KvCache.PageCount),12}  {KvCache.PageCount} pages of {Bytes(KvCache.PageBytes)}, {KvCache.Type}";
+        long pool = KvCache.PageBytes * KvCache.PageCount;
+        // Weights are split where they are larger than a buffer; the pool is one.
+        string bound = Budget.HoldsWeights && pool + KvCache.PageBytes > Budget.LargestBuffer ? "; one buffer, and the device gives none larger" : "";
+        yield return $"KV cache     {Bytes(pool),12}  {KvCache.PageCount} pages of {Bytes(KvCache.PageBytes)}, {KvCache.Type}{bound}";
         foreach (KvGroup g in KvCache.Groups)
         {
             string kind = g.Window == 0 ? "global" : $"sliding, window {g.Window}";

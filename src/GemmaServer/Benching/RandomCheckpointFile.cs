@@ -20,11 +20,18 @@ internal sealed class RandomCheckpointFile
     /// <param name="config">The shape, maybe cut down.</param>
     /// <param name="type">One of <see cref="TensorMixture.Names"/>.</param>
     public RandomCheckpointFile(PublishedSize size, ModelConfig config, string type)
+        : this(size, config, type, new TensorMixture(type, Expected(config).Select(static t => t.Name)).Next)
     {
-        (_size, Config, _type) = (size, config, type);
-        List<ExpectedTensor> expected = [.. Expected(config)];
-        TensorMixture mixture = new(type, expected.Select(static t => t.Name));
-        Tensors = [.. expected.Select(t => new NewTensor(t.Name, t.Shape, mixture.Next(t.Name, t.Shape)))];
+    }
+
+    /// <param name="size">Where the widths are from.</param>
+    /// <param name="config">The shape, maybe cut down.</param>
+    /// <param name="name">What the mixture of types is called.</param>
+    /// <param name="typeOf">A tensor's type, by its name and shape; asked in the order of the file.</param>
+    internal RandomCheckpointFile(PublishedSize size, ModelConfig config, string name, Func<string, long[], TensorType> typeOf)
+    {
+        (_size, Config, _type) = (size, config, name);
+        Tensors = [.. Expected(config).Select(t => new NewTensor(t.Name, t.Shape, typeOf(t.Name, t.Shape)))];
     }
 
     public ModelConfig Config { get; }
@@ -56,7 +63,7 @@ internal sealed class RandomCheckpointFile
             }
             else
             {
-                (TensorType, double) key = (tensor.Type, Deviation(tensor));
+                (TensorType, double) key = (tensor.Type, Deviation(tensor.Name, (int)tensor.Shape[^1]));
                 if (!pools.TryGetValue(key, out byte[]? pool)) pools[key] = pool = RandomBlocks.Make(key.Item1, key.Item2, random, PoolBytes);
                 Write(file, tensor, pool, random, cancellation, () => written(file.Position - start));
             }
@@ -65,43 +72,24 @@ internal sealed class RandomCheckpointFile
     }
 
     /// <summary>
-    /// The checkpoint in memory, where matrices of one type and spread lie over each other, so that a model needs as much memory as
-    /// its largest matrices: for devices that copy weights into memory of their own.
+    /// The checkpoint in memory without its matrices, for devices that make these up: they lie over each other at addresses that
+    /// nobody writes or reads, which therefore take no memory.
     /// </summary>
-    public unsafe Checkpoint OpenOverlaid(ulong seed)
+    public unsafe Checkpoint OpenWithoutMatrices()
     {
-        Dictionary<(TensorType Type, double Deviation), long> pools = [];
-        foreach (NewTensor tensor in Tensors.Where(t => Constant(t) is null))
-            pools[(tensor.Type, Deviation(tensor))] = Math.Max(pools.GetValueOrDefault((tensor.Type, Deviation(tensor))), tensor.Bytes);
-        long end = 0;
-        Dictionary<(TensorType, double), long> starts = [];
-        foreach ((var key, long bytes) in pools)
-        {
-            starts[key] = end;
-            end += GgufHeader.Aligned(bytes);
-        }
+        long end = Tensors.Max(t => Constant(t) is null ? GgufHeader.Aligned(t.Bytes) : 0);
         long[] offsets = new long[Tensors.Count];
         for (int i = 0; i < offsets.Length; i++)
         {
-            bool isConstant = Constant(Tensors[i]) is not null;
-            offsets[i] = isConstant ? end : starts[(Tensors[i].Type, Deviation(Tensors[i]))];
-            if (isConstant) end += GgufHeader.Aligned(Tensors[i].Bytes);
+            if (Constant(Tensors[i]) is null) continue;
+            offsets[i] = end;
+            end += GgufHeader.Aligned(Tensors[i].Bytes);
         }
         using MemoryStream header = new();
         Header().WriteTo(header, Tensors, offsets);
 
         NativeBuffer memory = new(header.Length + end);
         header.GetBuffer().AsSpan(0, (int)header.Length).CopyTo(memory.At(0, (int)header.Length));
-        RandomBits random = new(seed);
-        foreach ((var key, long bytes) in pools)
-        {
-            byte[] pool = RandomBlocks.Make(key.Type, key.Deviation, random, PoolBytes);
-            for (long at = 0; at < bytes; at += pool.Length)
-            {
-                int count = (int)Math.Min(pool.Length, bytes - at);
-                pool.AsSpan(0, count).CopyTo(memory.At(header.Length + starts[key] + at, count));
-            }
-        }
         for (int i = 0; i < offsets.Length; i++)
             if (Constant(Tensors[i]) is { } values) MemoryMarshal.AsBytes<float>(values).CopyTo(memory.At(header.Length + offsets[i], values.Length * sizeof(float)));
         return Checkpoint.OpenGguf((nint)memory.Pointer, header.Length + end, $"random-{_size.Name}-{_type}", memory, mayOverlap: true);
@@ -161,12 +149,12 @@ internal sealed class RandomCheckpointFile
         return values;
     }
 
-    /// <summary>1/√width keeps the size of what goes through; the router divides its input by that once more.</summary>
-    private double Deviation(in NewTensor tensor) => tensor.Name switch
+    /// <summary>Standard deviation of a matrix: 1/√width keeps the size of what goes through; the router divides its input by that once more.</summary>
+    public double Deviation(string tensor, int columns) => tensor switch
     {
         "per_layer_token_embd.weight" => 1 / Math.Sqrt(Config.PerLayerInputSize),
-        _ when tensor.Name.EndsWith("ffn_gate_inp.weight", StringComparison.Ordinal) => 1,
-        _ => 1 / Math.Sqrt(tensor.Shape[^1]),
+        _ when tensor.EndsWith("ffn_gate_inp.weight", StringComparison.Ordinal) => 1,
+        _ => 1 / Math.Sqrt(columns),
     };
 
     private GgufHeader Header()

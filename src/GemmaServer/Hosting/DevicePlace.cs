@@ -21,27 +21,43 @@ internal sealed record DevicePlace(DeviceBudget Budget, Func<float, IComputeDevi
         return name.Kind switch
         {
             DeviceKind.Cpu => Cpu(options, log),
-            DeviceKind.Cuda => Gpu(GpuApi.Cuda, name.Index, options),
-            DeviceKind.OpenCl => Gpu(GpuApi.OpenCl, name.Index, options),
+            DeviceKind.Cuda => Gpu(GpuDevices.Open(GpuApi.Cuda, name.Index), options),
+            DeviceKind.OpenCl => Gpu(GpuDevices.Open(GpuApi.OpenCl, name.Index), options),
 #if ILGPU
             DeviceKind.Ilgpu => IlgpuPlace.Open(name, options),
 #else
             DeviceKind.Ilgpu => throw new ArgumentException(
                 "--device ilgpu: this build has no ILGPU kernels. Build with -p:Ilgpu=true (docs/decisions/ilgpu.md), or choose --device cuda or opencl."),
 #endif
-            _ => Auto(options, log),
+            _ => Auto(options, log, GpuDevices.CudaMissing, static () => GpuDevices.OpenTried(GpuApi.Cuda, 0)),
         };
     }
 
-    private static DevicePlace Auto(ServerOptions options, Action<string> log)
+    /// <summary>The first CUDA device; the CPU where there is none, or where its driver or compiler does not work.</summary>
+    /// <param name="options">The server's.</param>
+    /// <param name="log">Told which, and why.</param>
+    /// <param name="cudaMissing">Why there is none; null where there is one.</param>
+    /// <param name="openCuda">Opens it, and proves that it works.</param>
+    internal static DevicePlace Auto(ServerOptions options, Action<string> log, Func<string?> cudaMissing, Func<GpuContext> openCuda)
     {
-        if (GpuDevices.CudaMissing() is { } missing)
+        string? why;
+        try
         {
-            log($"--device auto: the CPU, because {missing.TrimEnd('.')}. OpenCL is used only when asked for.");
-            return Cpu(options, log);
+            why = cudaMissing();
+            if (why is null)
+            {
+                DevicePlace place = Gpu(openCuda(), options);
+                log("--device auto: the first CUDA device.");
+                return place;
+            }
         }
-        log("--device auto: the first CUDA device.");
-        return Gpu(GpuApi.Cuda, 0, options);
+        // A library that lacks a function is as broken as one whose calls fail.
+        catch (Exception e) when (e is GpuException or EntryPointNotFoundException or DllNotFoundException)
+        {
+            why = $"CUDA is there and does not work (--device cuda stops here): {e.Message}";
+        }
+        log($"--device auto: the CPU, because {why.TrimEnd('.')}. OpenCL is used only when asked for.");
+        return Cpu(options, log);
     }
 
     private static DevicePlace Cpu(ServerOptions options, Action<string> log) => new(
@@ -50,14 +66,13 @@ internal sealed record DevicePlace(DeviceBudget Budget, Func<float, IComputeDevi
         epsilon => new CpuDevice(Placement(options, log), CpuActivations(options.Activations), epsilon, options.Amx == AmxChoice.Auto),
         static () => { });
 
-    private static DevicePlace Gpu(GpuApi api, int index, ServerOptions options)
+    private static DevicePlace Gpu(GpuContext gpu, ServerOptions options)
     {
-        GpuContext gpu = GpuDevices.Open(api, index);
         GpuInfo info = gpu.Info;
         (long total, long free) = (info.TotalBytes, gpu.FreeBytes);
         if (info.SharesHostMemory) free = Math.Min(free, GC.GetGCMemoryInfo().TotalAvailableMemoryBytes);
         DeviceBudget budget = DeviceBudget.Gpu(total, free, options.GpuMemoryUtilization, info.SharesHostMemory) with { LargestBuffer = info.LargestBuffer };
-        return new DevicePlace(budget, epsilon => new GpuDevice(gpu, new GpuOptions(GpuActivations(api, options.Activations), options.BatchInvariant, epsilon)), gpu.Dispose);
+        return new DevicePlace(budget, epsilon => new GpuDevice(gpu, new GpuOptions(GpuActivations(info.Api, options.Activations), options.BatchInvariant, epsilon)), gpu.Dispose);
     }
 
     private static WorkerPlacement Placement(ServerOptions options, Action<string> log)

@@ -57,13 +57,6 @@ internal static class RunnerMaker
     private static RunnerPlan Plan(Checkpoint checkpoint, Checkpoint? drafter, ServerOptions options, DeviceBudget budget)
     {
         long weights = checkpoint.StoredTensors.Sum(static t => t.Bytes);
-        TensorSource largest = checkpoint.StoredTensors.MaxBy(static t => t.Bytes);
-        if (largest.Bytes > budget.LargestBuffer)
-        {
-            throw new MemoryPlanException(
-                $"{largest.Name} has {RunnerPlan.Bytes(largest.Bytes)}, but --device {options.Device} gives no buffer of more than {RunnerPlan.Bytes(budget.LargestBuffer)}. " +
-                "Choose a checkpoint in a smaller type, or another --device.");
-        }
         RunnerOptions wanted = new(
             KvType(options.KvCacheDtype), options.BlockSize, options.KvCacheMemory, options.MaxModelLen,
             Math.Min(options.MaxNumSeqs, options.MaxNumBatchedTokens), options.MaxNumBatchedTokens);

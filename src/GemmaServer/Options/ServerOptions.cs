@@ -146,8 +146,8 @@ public sealed class ServerOptions
     public int? NumSpeculativeTokens { get; init; }
 
     /// <summary>
-    /// Where the model is computed: auto, cpu, cuda, cuda:N, opencl, opencl:N. Default auto: the first CUDA device whose driver
-    /// and kernel compiler are there, else the CPU; OpenCL only when asked for.
+    /// Where the model is computed: auto, cpu, cuda, cuda:N, opencl, opencl:N. Default auto: the first CUDA device if its
+    /// driver and kernel compiler work, else the CPU; OpenCL only when asked for.
     /// </summary>
     [Flag("device", "where the model is computed: auto, cpu, cuda, cuda:N, opencl or opencl:N")]
     public string Device { get; init; } = "auto";

@@ -83,6 +83,16 @@ public sealed class AttentionSuite
     [MemberData(nameof(TestDevices.All), MemberType = typeof(TestDevices))]
     public void Batch_invariant_rows_are_right(string device) => AssertSame(new AttentionCase(KvCacheType.F16), device, batchInvariant: true);
 
+    /// <summary>One long context beside short ones: chunks for all of them need more room than there is, those of the long one alone do not.</summary>
+    [DeviceTheory]
+    [MemberData(nameof(TestDevices.Gpus), MemberType = typeof(TestDevices))]
+    public void Without_room_for_the_chunks_sums_rows_go_through_their_chunks(string device)
+    {
+        // Two chunks of the global layer's four heads: 2 KiB a row.
+        foreach (long scratch in (long[])[64, 5000])
+            AssertSame(new AttentionCase(KvCacheType.F16), device, adjust: o => o with { AttentionScratch = scratch });
+    }
+
     /// <summary>Steps of one layer's rows cut in other ways: the sequence alone, in other chunks, beside others.</summary>
     [DeviceTheory]
     [MemberData(nameof(TestDevices.All), MemberType = typeof(TestDevices))]
@@ -96,9 +106,10 @@ public sealed class AttentionSuite
         }
     }
 
-    private static void AssertSame(AttentionCase c, string device, bool batchInvariant = false, (int, int)[][]? steps = null)
+    private static void AssertSame(
+        AttentionCase c, string device, bool batchInvariant = false, (int, int)[][]? steps = null, Func<GpuOptions, GpuOptions>? adjust = null)
     {
-        using DevicePair pair = new(device, ActivationType.F32, batchInvariant);
+        using DevicePair pair = new(device, ActivationType.F32, batchInvariant, adjust);
         List<float[]>[] results = pair.Both(d => c.Run(d, pair, steps ?? s_steps));
         Assert.Equal(results[0].Count, results[1].Count);
         for (int i = 0; i < results[0].Count; i++) DevicePair.AssertClose(results[0][i], results[1][i], (float)AttentionCase.Tolerance(c.Type));

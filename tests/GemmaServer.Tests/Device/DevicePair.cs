@@ -10,9 +10,13 @@ internal sealed class DevicePair : IDisposable
 {
     private readonly List<TestWeight> _weights = [];
 
-    public DevicePair(string name, ActivationType activations = ActivationType.F32, bool batchInvariant = false)
+    /// <param name="name">The tested device.</param>
+    /// <param name="activations">Its arithmetic.</param>
+    /// <param name="batchInvariant">Whether its rows do not depend on the batch.</param>
+    /// <param name="adjust">Changes what else it is opened with, if it is one of <see cref="TestDevices.Gpus"/>.</param>
+    public DevicePair(string name, ActivationType activations = ActivationType.F32, bool batchInvariant = false, Func<GpuOptions, GpuOptions>? adjust = null)
     {
-        Tested = TestDevices.Open(name, activations, batchInvariant);
+        Tested = TestDevices.Open(name, activations, batchInvariant, adjust);
         Exact = new CpuDevice(1, ActivationType.F32);
     }
 

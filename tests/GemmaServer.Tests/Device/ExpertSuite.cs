@@ -89,6 +89,26 @@ public sealed class ExpertSuite
     }
 
     [DeviceTheory]
+    [MemberData(nameof(TestDevices.Gpus), MemberType = typeof(TestDevices))]
+    public void Mixtures_larger_than_a_buffer(string device)
+    {
+        // An expert's gate and up have 52,224 bytes, its down projection 26,112: parts of one and two of the eight, or of three and six.
+        foreach ((ActivationType activations, long largestPart) in ((ActivationType, long)[])
+            [(ActivationType.F32, 60_000), (ActivationType.Int8, 170_000), (ActivationType.BF16, 170_000)])
+        {
+            using DevicePair pair = new(device, activations, adjust: o => o with { LargestPart = largestPart });
+            using Layer layer = new(pair, s_small, TensorType.Q8_0, TensorType.Q8_0, split: false);
+            Layer.Reserve(pair);
+            foreach (int rows in (int[])[1, 20, 150])
+            {
+                (float[] x, float[] normed) = Inputs(s_small, rows);
+                float[][] results = pair.Both(d => layer.Run(d, rows, x, normed));
+                DevicePair.AssertClose(results[0], results[1], activations switch { ActivationType.F32 => 1e-5f, ActivationType.BF16 => 0.01f, _ => 0.02f });
+            }
+        }
+    }
+
+    [DeviceTheory]
     [MemberData(nameof(TestDevices.All), MemberType = typeof(TestDevices))]
     public void Widths_that_are_no_whole_groups(string device)
     {
@@ -286,8 +306,10 @@ public sealed class ExpertSuite
             TestWeight routerScale = pair.Weight(TensorType.F32, 1, shape.Hidden, seed + 4), expertScale = pair.Weight(TensorType.F32, 1, shape.Experts, seed + 5);
             Loaded[] both = pair.Both(d => new Loaded(
                 d.LoadMatrix(matrices[0].Source), d.LoadVector(routerScale.Source), d.LoadVector(expertScale.Source),
-                d.LoadMatrix(matrices[1].Source), split ? d.LoadMatrix(matrices[3].Source) : null, d.LoadMatrix(matrices[2].Source)));
+                d.LoadMatrix(Stacked(matrices[1])), split ? d.LoadMatrix(Stacked(matrices[3])) : null, d.LoadMatrix(Stacked(matrices[2]))));
             (_exact, _tested) = (both[0], both[1]);
+
+            TensorSource Stacked(TestWeight w) => w.Source with { Stacks = shape.Experts };
         }
 
         /// <summary>As a model does: once, when its weights are there.</summary>

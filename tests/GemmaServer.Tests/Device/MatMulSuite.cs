@@ -28,6 +28,14 @@ public sealed class MatMulSuite
     }
 
     [DeviceTheory]
+    [MemberData(nameof(TestDevices.Gpus), MemberType = typeof(TestDevices))]
+    public void Products_of_matrices_larger_than_a_buffer(string device)
+    {
+        using DevicePair pair = new(device, adjust: static o => o with { LargestPart = 4096 });
+        Compare(pair, pair.Exact, pair.Tested);
+    }
+
+    [DeviceTheory]
     [MemberData(nameof(TestDevices.All), MemberType = typeof(TestDevices))]
     public void Parts_of_several_types(string device)
     {

@@ -44,6 +44,31 @@ public sealed class GpuWeightsTests
     }
 
     [OpenClFact]
+    public void A_tensor_larger_than_a_buffer_becomes_parts()
+    {
+        using GpuBench bench = new();
+        using GpuWeights weights = new(bench.Gpu, largestPart: 40_000);
+        TestWeight q = new(TensorType.Q6_K, 100, 512, 1), k = new(TensorType.Q8_0, 300, 512, 2);
+        using GpuMatrix matrix = weights.Load(q.Source, k.Source);
+        // 420 and 544 bytes a row: at most 92 and 71 of them, in whole tiles.
+        Assert.Equal([(0, 64), (64, 36), (100, 64), (164, 64), (228, 64), (292, 64), (356, 44)], matrix.Parts.Select(static p => (p.FirstRow, p.Rows)));
+        Assert.All(matrix.Parts, static p => Assert.InRange(p.Buffer.Bytes, 1, 40_000));
+        Assert.Equal(400, matrix.Rows);
+    }
+
+    [Theory]
+    [InlineData(TensorType.BF16, 262144, 10752, 1, 6L << 30, 262144)]        // E4B's table: one part where it fits
+    [InlineData(TensorType.BF16, 262144, 10752, 1, 4L << 30, 131072)]        // halves
+    [InlineData(TensorType.BF16, 262144, 10752, 1, 2_000_000_000, 87424)]    // thirds, in whole tiles
+    [InlineData(TensorType.Q4_0, 1 << 26, 1024, 1, long.MaxValue, 1 << 25)]  // 2^31 groups, of which kernels count 2^30
+    [InlineData(TensorType.BF16, 128 * 1408, 2816, 128, 400_000_000, 43 * 1408)]
+    [InlineData(TensorType.BF16, 128 * 1408, 2816, 128, 9_000_000, 1408)]    // one expert to a part
+    [InlineData(TensorType.BF16, 128 * 1408, 2816, 128, 7_000_000, 1408)]    // not less, whatever the device says to it
+    [InlineData(TensorType.F32, 10, 1000, 1, 100, 1)]
+    public void Parts_are_of_about_one_size_and_keep_stacks_whole(TensorType type, long rows, int columns, int stacks, long largest, int expected) =>
+        Assert.Equal(expected, GpuWeights.RowsOfPart(new TensorSource("w", type, rows, columns, 0, 0) { Stacks = stacks }, largest));
+
+    [OpenClFact]
     public void Parts_of_different_width_are_refused()
     {
         using GpuBench bench = new();

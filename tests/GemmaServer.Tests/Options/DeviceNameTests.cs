@@ -74,6 +74,54 @@ public sealed class DeviceNameTests
         Assert.Contains(place.Budget.HoldsWeights ? "the first CUDA device" : "the CPU, because ", line);
     }
 
+    [Fact]
+    public void A_driver_that_is_there_and_does_not_work_leaves_the_CPU()
+    {
+        foreach (Exception failure in (Exception[])[new GpuException("Could not open cuda:0: CUDA_ERROR_UNKNOWN (999)."), new EntryPointNotFoundException("cuGraphLaunch")])
+        {
+            foreach (bool tellsAtOnce in (bool[])[true, false])
+            {
+                List<string> log = [];
+                DevicePlace place = DevicePlace.Auto(
+                    new ServerOptions(), log.Add, () => tellsAtOnce ? throw failure : null, () => throw failure);
+                place.Close();
+                Assert.False(place.Budget.HoldsWeights);
+                string line = Assert.Single(log);
+                Assert.Contains("the CPU, because CUDA is there and does not work", line);
+                Assert.Contains(failure.Message.TrimEnd('.'), line);
+                Assert.Contains("--device cuda", line);
+            }
+        }
+    }
+
+    /// <summary>Over OpenCL, because any driver may fail at its first kernel.</summary>
+    [OpenClFact]
+    public void A_device_is_taken_automatically_when_a_kernel_has_run_on_it()
+    {
+        List<string> log = [];
+        DevicePlace place = DevicePlace.Auto(new ServerOptions(), log.Add, static () => null, static () => GpuDevices.OpenTried(GpuApi.OpenCl, 0));
+        place.Close();
+        Assert.True(place.Budget.HoldsWeights);
+        Assert.Contains("the first CUDA device", Assert.Single(log));
+    }
+
+    [CudaStandInFact]
+    public void A_device_whose_kernels_fail_is_not_taken_automatically()
+    {
+        List<string> log = [];
+        using CudaContext gpu = CudaDriver.Open();
+        DevicePlace place = DevicePlace.Auto(new ServerOptions(), log.Add, static () => null, () =>
+        {
+            // A write behind a buffer's end: from then on every call fails.
+            gpu.Kernel(KernelSource.FromText("outside.cl", "KERNEL(64) outside(GLOBAL int* y) { y[5] = 1; }"), "outside").Begin().Add(gpu.Allocate(20, "a test")).Run(64, 1);
+            GpuDevices.Try(gpu);
+            return gpu;
+        });
+        place.Close();
+        Assert.False(place.Budget.HoldsWeights);
+        Assert.Contains("CUDA_ERROR", Assert.Single(log));
+    }
+
     [OpenClTheory]
     [InlineData("opencl:77")]
     [InlineData("opencl:3")]
