@@ -5,7 +5,8 @@ namespace GemmaServer.Compute;
 /// <summary>
 /// Attention: q/k norms, rotations, the KV store and the paged softmax. Rows of a prompt go in blocks that run through their
 /// chunks of keys; single rows are split over their context, a chunk to a group, and added up in order. With
-/// <see cref="GpuOptions.BatchInvariant"/> all rows go in blocks, so that a row's bits do not depend on how its prompt was cut.
+/// <see cref="GpuOptions.BatchInvariant"/> all rows go in blocks, so that a row's bits do not depend on how its prompt was cut. With
+/// bf16 activations CUDA's tensor cores take a prompt's blocks (see <see cref="AttentionTile"/>).
 /// </summary>
 internal sealed class GpuAttention(GpuContext gpu, GpuStep step, GpuOptions options) : IDisposable
 {
@@ -85,7 +86,7 @@ internal sealed class GpuAttention(GpuContext gpu, GpuStep step, GpuOptions opti
     public void Attend(AttentionPlan plan, GpuTensor qkv, GpuKvCache cache, GpuTensor heads)
     {
         AttentionKernels kernels = Kernels(plan, cache);
-        AttentionBlocks blocks = BlocksOf(kernels.RowsPerBlock);
+        AttentionBlocks blocks = BlocksOf(kernels.Blocks.RowsPerBlock);
         int count = options.BatchInvariant && step.IsDecode ? step.Grid : blocks.Count;
         Launch(kernels.Blocks, kernels, plan, blocks, count, qkv, cache, heads.Buffer, heads.Columns, 1);
         if (options.BatchInvariant) return;
@@ -114,11 +115,11 @@ internal sealed class GpuAttention(GpuContext gpu, GpuStep step, GpuOptions opti
     }
 
     private void Launch(
-        GpuKernel kernel, AttentionKernels kernels, AttentionPlan plan, AttentionBlocks blocks, int count, GpuTensor qkv, GpuKvCache cache,
-        GpuBuffer to, int columns, int chunks) => kernel.Begin()
+        AttentionProgram program, AttentionKernels kernels, AttentionPlan plan, AttentionBlocks blocks, int count, GpuTensor qkv, GpuKvCache cache,
+        GpuBuffer to, int columns, int chunks) => program.Kernel.Begin()
         .Add(blocks.Buffer).Add(step.Rows).Add(step.TableStarts).Add(step.Tables).Add(cache.Pages).Add(qkv.Buffer).Add(to).Add(_stats)
         .Add(qkv.Columns).Add(columns).Add(plan.KvGroup * step.MaxSequences).Add(kernels.LayerOffset).Add(plan.Window).Add(plan.PastOnly ? 1 : 0).Add(chunks)
-        .Run(AttentionKernels.ChunkKeys, chunks, kernels.HeadGroups, count);
+        .Run(program.Group, chunks, program.HeadGroups, count, program.SharedBytes);
 
     /// <summary>Chunks that cover a context, rounded up to a power of two; a window touches only so many.</summary>
     private static int Chunks(AttentionPlan plan, int context)
@@ -133,7 +134,7 @@ internal sealed class GpuAttention(GpuContext gpu, GpuStep step, GpuOptions opti
     /// <summary>Compiled at a shape's first use.</summary>
     private AttentionKernels Kernels(AttentionPlan plan, GpuKvCache cache)
     {
-        if (!_kernels.TryGetValue(plan, out AttentionKernels? kernels)) _kernels.Add(plan, kernels = new AttentionKernels(gpu, plan, cache));
+        if (!_kernels.TryGetValue(plan, out AttentionKernels? kernels)) _kernels.Add(plan, kernels = new AttentionKernels(gpu, options, plan, cache));
         return kernels;
     }
 
