@@ -15,7 +15,11 @@ internal sealed class AttentionKernels
     /// <summary>Most queries (rows times heads) of a group of <c>attend.cl</c>: their sums lie in registers.</summary>
     private const int MostQueries = 16;
 
-    public AttentionKernels(GpuContext gpu, GpuOptions options, AttentionPlan plan, GpuKvCache cache)
+    /// <param name="gpu">The device.</param>
+    /// <param name="tile">Of a prompt's blocks on tensor cores; null: <c>attend.cl</c> takes them.</param>
+    /// <param name="plan">The layer.</param>
+    /// <param name="cache">Where its keys lie.</param>
+    public AttentionKernels(GpuContext gpu, AttentionTile? tile, AttentionPlan plan, GpuKvCache cache)
     {
         int headsPerKv = plan.HeadCount / plan.KvHeadCount, heads = HeadsOf(MostQueries);
         NormGroup = plan.HeadDim >= 256 ? 128 : 64;
@@ -30,7 +34,7 @@ internal sealed class AttentionKernels
         ];
         NormRopeStore = gpu.Kernel(new KernelSource("norm_rope_store.cl", ["kv.h"],
             [.. shape, ("GROUP", NormGroup), ("HEADS", plan.HeadCount), ("VALUE_IS_KEY", plan.ValueIsKey ? 1 : 0)]), "norm_rope_store");
-        Blocks = AttentionTile.For(gpu.Info, options, plan, cache.Plan, LayerOffset) is { } tile ? AttendOn(tile) : Attend(MostQueries / heads, split: false);
+        Blocks = tile is not null ? AttendOn(tile) : Attend(MostQueries / heads, split: false);
         Single = Attend(1, split: false);
         Split = Attend(1, split: true);
         Merge = gpu.Kernel(new KernelSource("merge_chunks.cl", ["kv.h"], [.. shape, ("GROUP", MergeGroup), ("CHUNK", ChunkKeys)]), "merge_chunks");
@@ -41,13 +45,13 @@ internal sealed class AttentionKernels
             ("QUERIES", (rows * heads + 3) / 4 * 4), ("SLICE", plan.HeadDim % 32 == 0 ? 32 : 16), ("SPLIT", split ? 1 : 0),
         ]), "attend"), rows, ChunkKeys, plan.HeadCount / heads, SharedBytes: 0);
 
-        AttentionProgram AttendOn(AttentionTile tile)
+        AttentionProgram AttendOn(AttentionTile on)
         {
-            int tileHeads = HeadsOf(tile.Queries);
+            int tileHeads = HeadsOf(on.Queries);
             GpuKernel kernel = gpu.Kernel(new KernelSource("attend_cuda.cu", ["kv.h", "cuda_tensor.h"],
-                [.. shape, .. tile.Constants, ("HEADS_PER_KV", headsPerKv), ("HEADS", tileHeads)]), "attend");
-            int rowElements = plan.KeyDim < plan.HeadDim ? plan.HeadDim + plan.KeyDim : plan.HeadDim;
-            return new AttentionProgram(kernel, tile.Queries / tileHeads, tile.Group, plan.HeadCount / tileHeads, tile.SharedBytes(plan.HeadDim, rowElements));
+                [.. shape, .. on.Constants, ("HEADS_PER_KV", headsPerKv), ("HEADS", tileHeads)]), "attend");
+            int rowElements = plan.IsCompact ? plan.HeadDim + plan.KeyDim : plan.HeadDim;
+            return new AttentionProgram(kernel, on.Queries / tileHeads, on.Group, plan.HeadCount / tileHeads, on.SharedBytes(plan.HeadDim, rowElements));
         }
 
         // Groups of one size share a key/value head.

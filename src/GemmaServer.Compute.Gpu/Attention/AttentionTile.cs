@@ -38,13 +38,13 @@ internal sealed record AttentionTile(int Queries, int Keys, int WarpsRows, int W
     {
         if (!GpuTile.IsFor(info) || options.Activations != ActivationType.BF16 || options.BatchInvariant) return null;
         // Rows are copied as they are, by 16 bytes, and a compact row's value begins at such a place.
-        bool isCompact = plan.KeyDim < plan.HeadDim;
+        int rowElements = plan.IsCompact ? plan.HeadDim + plan.KeyDim : plan.HeadDim;
         if (cache.Type is not (KvCacheType.F16 or KvCacheType.BF16) || cache.PageBytes % 16 != 0 || layerOffset % 16 != 0 || plan.KeyDim % 8 != 0) return null;
         int warps = 1;
         while (plan.HeadDim > MostColumns * warps) warps *= 2;
         if (warps > 4 || plan.HeadDim % (16 * warps) != 0 || plan.HeadCount / plan.KvHeadCount > 64) return null;
         foreach (AttentionTile tile in warps == 1 ? s_one : warps == 2 ? s_two : s_four)
-            if (tile.Blocks * tile.SharedBytes(plan.HeadDim, isCompact ? plan.HeadDim + plan.KeyDim : plan.HeadDim) <= info.LocalBytes) return tile;
+            if (tile.Blocks * tile.SharedBytes(plan.HeadDim, rowElements) <= info.LocalBytes) return tile;
         return null;
     }
 

@@ -8,7 +8,11 @@ namespace GemmaServer.Compute;
 /// <see cref="GpuOptions.BatchInvariant"/> all rows go in blocks, so that a row's bits do not depend on how its prompt was cut. With
 /// bf16 activations CUDA's tensor cores take a prompt's blocks (see <see cref="AttentionTile"/>).
 /// </summary>
-internal sealed class GpuAttention(GpuContext gpu, GpuStep step, GpuOptions options) : IDisposable
+/// <param name="gpu">The device.</param>
+/// <param name="step">What changes from step to step.</param>
+/// <param name="options">Activations and invariance.</param>
+/// <param name="mostSharedBytes">Shared memory that a group may take; 0: what the device gives. Tests ask for an older card's.</param>
+internal sealed class GpuAttention(GpuContext gpu, GpuStep step, GpuOptions options, int mostSharedBytes = 0) : IDisposable
 {
     /// <summary>Room for the chunks' sums, unless less is enough. Many rows with many chunks need no splitting to fill a device.</summary>
     private const long MostScratchBytes = 64L << 20;
@@ -134,8 +138,14 @@ internal sealed class GpuAttention(GpuContext gpu, GpuStep step, GpuOptions opti
     /// <summary>Compiled at a shape's first use.</summary>
     private AttentionKernels Kernels(AttentionPlan plan, GpuKvCache cache)
     {
-        if (!_kernels.TryGetValue(plan, out AttentionKernels? kernels)) _kernels.Add(plan, kernels = new AttentionKernels(gpu, options, plan, cache));
+        if (!_kernels.TryGetValue(plan, out AttentionKernels? kernels)) _kernels.Add(plan, kernels = new AttentionKernels(gpu, Tile(plan, cache), plan, cache));
         return kernels;
+    }
+
+    private AttentionTile? Tile(AttentionPlan plan, GpuKvCache cache)
+    {
+        GpuInfo info = mostSharedBytes > 0 ? gpu.Info with { LocalBytes = mostSharedBytes } : gpu.Info;
+        return AttentionTile.For(info, options, plan, cache.Plan, cache.LayerOffset(plan.KvGroup, plan.KvIndex));
     }
 
     private AttentionBlocks BlocksOf(int rows)
