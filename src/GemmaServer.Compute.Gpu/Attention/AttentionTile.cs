@@ -16,7 +16,8 @@ internal sealed record AttentionTile(int Queries, int Keys, int WarpsRows, int W
     // By the warps that share a head's elements: the best that fits.
     private static readonly AttentionTile[] s_one = [new(64, 64, 4, 1, 4, 1, 2), new(64, 32, 4, 1, 4, 1, 2)];
     private static readonly AttentionTile[] s_two = [new(64, 64, 2, 2, 2, 2, 2), new(64, 32, 2, 2, 2, 2, 2), new(64, 32, 2, 2, 2, 2, 1)];
-    private static readonly AttentionTile[] s_four = [new(64, 32, 2, 4, 4, 2, 1), new(32, 32, 1, 4, 2, 2, 1), new(32, 16, 1, 4, 2, 2, 1)];
+    private static readonly AttentionTile[] s_four =
+        [new(64, 64, 2, 4, 4, 2, 1), new(64, 48, 2, 4, 4, 2, 1), new(64, 32, 2, 4, 4, 2, 1), new(32, 32, 1, 4, 2, 2, 1), new(32, 16, 1, 4, 2, 2, 1)];
 
     /// <summary>Lanes of a group.</summary>
     public int Group => 32 * WarpsRows * WarpsColumns;

@@ -21,7 +21,7 @@
 //   queries [QUERIES][DIM + 8]               rounded
 //   tiles   [2][KEYS][ROW_ELEMENTS + 8]      keys, then values; of compact pages, whose rows are both, this tile's and the next one's
 //   weights [QUERIES][KEYS + 8]              rounded
-//   keyAt   [2][KEYS]                        where rows begin in the pool
+//   rowAt   [2][KEYS]                        where rows begin in the pool
 //   parts   [SCORE_WARPS_KEYS][QUERIES]      a row's best of a warp's keys; at the end its total
 //   rescale [QUERIES]                        what a row's sums are multiplied by
 #define THREADS (32 * WARPS_ROWS * WARPS_COLUMNS)
@@ -39,12 +39,13 @@
 #define WARP_COLUMNS (DIM / WARPS_COLUMNS)
 #define BLOCKS_ROWS (WARP_ROWS / 16)
 #define BLOCKS_COLUMNS (WARP_COLUMNS / 8)
-// 16 bytes.
+// Parts of 16 bytes, and the lanes side by side that bring a row's.
 #define ROW_PARTS (ROW_ELEMENTS / 8)
+#define ROW_LANES (ROW_PARTS % 32 == 0 ? 32 : ROW_PARTS % 16 == 0 ? 16 : ROW_PARTS % 8 == 0 ? 8 : ROW_PARTS % 4 == 0 ? 4 : ROW_PARTS % 2 == 0 ? 2 : 1)
+#define ROWS_AT_ONCE (THREADS / ROW_LANES)
 // Far below every score; finite, so that differences are numbers.
 #define UNSEEN -3.0e38f
 #define LOG2_OF_E 1.4426950408889634f
-#define NOWHERE 0xffffffffffffffffull
 
 #if KV_TYPE == KV_F16
 #define MMA mma_f16
@@ -71,14 +72,16 @@ INLINE void bring_queries(GLOBAL const float* qkv, int qkvColumns, int firstRow,
     }
 }
 
-// Sends a tile's rows on their way, offset bytes behind where they begin; rows that nobody sees become zeros.
-INLINE void bring_rows(GLOBAL const uchar* pool, const ulong* keyAt, int offset, ushort* tile)
+// Sends a tile's rows on their way, offset bytes behind where they begin.
+INLINE void bring_rows(GLOBAL const uchar* const* rowAt, int offset, ushort* tile)
 {
-    UNROLL for (int i = 0; i < (KEYS * ROW_PARTS + THREADS - 1) / THREADS; i++) {
-        const int part = i * THREADS + LANE, key = part / ROW_PARTS, at = part % ROW_PARTS;
-        if (KEYS * ROW_PARTS % THREADS == 0 || key < KEYS) {
-            const bool isThere = keyAt[key] != NOWHERE;
-            cp_async_16_if(tile + key * KEY_STRIDE + 8 * at, pool + (isThere ? keyAt[key] + offset + 16 * at : 0ull), isThere);
+    const int first = LANE / ROW_LANES, part = LANE % ROW_LANES;
+    UNROLL for (int i = 0; i < (KEYS + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE; i++) {
+        const int row = i * ROWS_AT_ONCE + first;
+        if (KEYS % ROWS_AT_ONCE == 0 || row < KEYS) {
+            GLOBAL const uchar* const from = rowAt[row] + offset + 16 * part;
+            ushort* const to = tile + row * KEY_STRIDE + 8 * part;
+            UNROLL for (int j = 0; j < ROW_PARTS; j += ROW_LANES) cp_async_16(to + 8 * j, from + 16 * j);
         }
     }
     cp_async_commit();
@@ -131,8 +134,8 @@ KERNEL(BOUNDS) attend(
     DYNAMIC_SHARED(ushort, queries);
     ushort* const tiles = queries + QUERIES * QUERY_STRIDE;
     ushort* const weights = tiles + 2 * TILE;
-    ulong* const keyAt = (ulong*)(weights + QUERIES * WEIGHT_STRIDE);
-    float* const parts = (float*)(keyAt + 2 * KEYS);
+    GLOBAL const uchar** const rowAt = (GLOBAL const uchar**)(weights + QUERIES * WEIGHT_STRIDE);
+    float* const parts = (float*)(rowAt + 2 * KEYS);
     float* const rescale = parts + SCORE_WARPS_KEYS * QUERIES;
 
     const bool known = GROUP_Z < blocks[0];
@@ -148,11 +151,8 @@ KERNEL(BOUNDS) attend(
     const int scoreRow = warp / SCORE_WARPS_KEYS * SCORE_ROWS, keyWarp = warp % SCORE_WARPS_KEYS, scoreKey = keyWarp * SCORE_KEYS;
     const int sumRow = warp / WARPS_COLUMNS * WARP_ROWS, sumColumn = warp % WARPS_COLUMNS * WARP_COLUMNS;
 
-#define FIND_KEYS(turn) \
-    for (int i = LANE; i < KEYS; i += THREADS) { \
-        const int key = (firstTile + (turn)) * KEYS + i; \
-        keyAt[(turn) % 2 * KEYS + i] = key >= from && key < to ? kv_row(tables, start, layerOffset, kvHead, key) : NOWHERE; \
-    }
+    // A lane a row, of more lanes than KEYS. What no row of the block sees is not read: one that is seen stands there, with no weight.
+#define ROW_OF(turn) (pool + kv_row(tables, start, layerOffset, kvHead, min(max((firstTile + (turn)) * KEYS + LANE, from), to - 1)))
 
     float best[SCORE_BLOCKS_ROWS][2], total[SCORE_BLOCKS_ROWS][2];
     UNROLL for (int i = 0; i < SCORE_BLOCKS_ROWS; i++) {
@@ -163,12 +163,12 @@ KERNEL(BOUNDS) attend(
     UNROLL for (int i = 0; i < BLOCKS_ROWS; i++)
         UNROLL for (int j = 0; j < BLOCKS_COLUMNS; j++) sums[i][j][0] = sums[i][j][1] = sums[i][j][2] = sums[i][j][3] = 0;
 
-    FIND_KEYS(0)
-#if COMPACT
-    FIND_KEYS(1)
-#endif
+    if (turns > 0 && LANE < KEYS) {
+        rowAt[LANE] = ROW_OF(0);
+        rowAt[KEYS + LANE] = ROW_OF(1);
+    }
     BARRIER;
-    if (turns > 0) bring_rows(pool, keyAt, 0, tiles);
+    if (turns > 0) bring_rows(rowAt, 0, tiles);
     bring_queries(qkv, qkvColumns, firstRow, rowCount, firstHead, queries);
 
     for (int turn = 0; turn < turns; turn++) {
@@ -178,14 +178,15 @@ KERNEL(BOUNDS) attend(
 #if COMPACT
         const ushort* const keys = tiles + turn % 2 * TILE;
         const ushort* const values = keys + KEY_DIM;
-        if (turn + 1 < turns) bring_rows(pool, keyAt + (turn + 1) % 2 * KEYS, 0, tiles + (turn + 1) % 2 * TILE);
-        FIND_KEYS(turn + 2)
+        if (turn + 1 < turns) bring_rows(rowAt + (turn + 1) % 2 * KEYS, 0, tiles + (turn + 1) % 2 * TILE);
 #else
         const ushort* const keys = tiles;
         const ushort* const values = tiles + TILE;
-        bring_rows(pool, keyAt + turn % 2 * KEYS, VALUE_OFFSET, tiles + TILE);
-        FIND_KEYS(turn + 1)
+        bring_rows(rowAt + turn % 2 * KEYS, VALUE_OFFSET, tiles + TILE);
 #endif
+        // Asked for now, stored after the scores: the table is far away.
+        GLOBAL const uchar* later = pool;
+        if (LANE < KEYS) later = ROW_OF(turn + 2);
 
         // 1. Scores, and each row's best of this warp's keys.
         float scores[SCORE_BLOCKS_ROWS][SCORE_BLOCKS_KEYS][4];
@@ -218,6 +219,9 @@ KERNEL(BOUNDS) attend(
             }
         }
         BARRIER;
+#if COMPACT
+        if (LANE < KEYS) rowAt[turn % 2 * KEYS + LANE] = later;
+#endif
 
         // 2. Weights.
         UNROLL for (int i = 0; i < SCORE_BLOCKS_ROWS; i++) {
@@ -225,10 +229,11 @@ KERNEL(BOUNDS) attend(
                 const int q = scoreRow + 16 * i + 8 * h + g;
                 float most = best[i][h], sum = 0;
                 UNROLL for (int w = 0; w < SCORE_WARPS_KEYS; w++) most = fmaxf(most, parts[w * QUERIES + q]);
-                const float scale = exp2f((best[i][h] - most) * LOG2_OF_E);
+                // Before a row's first key its best is UNSEEN: less nothing, an unseen key's power is still zero.
+                const float scale = exp2_approximate((best[i][h] - most) * LOG2_OF_E), less = most > UNSEEN ? most * LOG2_OF_E : 0.0f;
                 UNROLL for (int j = 0; j < SCORE_BLOCKS_KEYS; j++) {
-                    const float s0 = scores[i][j][2 * h], s1 = scores[i][j][2 * h + 1];
-                    const float w0 = s0 > UNSEEN ? exp2f((s0 - most) * LOG2_OF_E) : 0.0f, w1 = s1 > UNSEEN ? exp2f((s1 - most) * LOG2_OF_E) : 0.0f;
+                    const float w0 = exp2_approximate(fmaf(scores[i][j][2 * h], LOG2_OF_E, -less));
+                    const float w1 = exp2_approximate(fmaf(scores[i][j][2 * h + 1], LOG2_OF_E, -less));
                     sum += w0;
                     sum += w1;
                     *(uint*)(weights + q * WEIGHT_STRIDE + scoreKey + 8 * j + 2 * t) = PACK(w0, w1);
@@ -243,7 +248,8 @@ KERNEL(BOUNDS) attend(
 #endif
         BARRIER;
 #if !COMPACT
-        if (turn + 1 < turns) bring_rows(pool, keyAt + (turn + 1) % 2 * KEYS, 0, tiles);
+        if (turn + 1 < turns) bring_rows(rowAt + (turn + 1) % 2 * KEYS, 0, tiles);
+        if (LANE < KEYS) rowAt[turn % 2 * KEYS + LANE] = later;
 #endif
 
         // 3. Values. After some tiles a row's best mostly stays.
@@ -282,9 +288,9 @@ KERNEL(BOUNDS) attend(
             UNROLL for (int w = 0; w < SCORE_WARPS_KEYS; w++) sum += parts[w * QUERIES + q];
             // Only a query without its own key may see none at all.
             const float inverse = sum > 0 ? 1.0f / sum : 0.0f;
-            GLOBAL float* to_ = heads + (size_t)(firstRow + row) * headColumns + (firstHead + q % HEADS) * DIM;
+            GLOBAL float* const head = heads + (size_t)(firstRow + row) * headColumns + (firstHead + q % HEADS) * DIM;
             UNROLL for (int j = 0; j < BLOCKS_COLUMNS; j++) {
-                GLOBAL float* y = to_ + model_place(sumColumn + 8 * j + 2 * t);
+                GLOBAL float* y = head + model_place(sumColumn + 8 * j + 2 * t);
                 const float first = sums[i][j][2 * h] * inverse, second = sums[i][j][2 * h + 1] * inverse;
                 if (even) {
                     *(float2*)y = make_float2(first, second);
