@@ -43,6 +43,7 @@
 #define ROW_PARTS (ROW_ELEMENTS / 8)
 #define ROW_LANES (ROW_PARTS % 32 == 0 ? 32 : ROW_PARTS % 16 == 0 ? 16 : ROW_PARTS % 8 == 0 ? 8 : ROW_PARTS % 4 == 0 ? 4 : ROW_PARTS % 2 == 0 ? 2 : 1)
 #define ROWS_AT_ONCE (THREADS / ROW_LANES)
+#define BRINGS ((KEYS + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE)
 // Far below every score; finite, so that differences are numbers.
 #define UNSEEN -3.0e38f
 #define LOG2_OF_E 1.4426950408889634f
@@ -72,17 +73,20 @@ INLINE void bring_queries(GLOBAL const float* qkv, int qkvColumns, int firstRow,
     }
 }
 
+#define IS_ROW(i) (KEYS % ROWS_AT_ONCE == 0 || (i) * ROWS_AT_ONCE + first < KEYS)
 // Sends a tile's rows on their way, offset bytes behind where they begin.
 INLINE void bring_rows(GLOBAL const uchar* const* rowAt, int offset, ushort* tile)
 {
     const int first = LANE / ROW_LANES, part = LANE % ROW_LANES;
-    UNROLL for (int i = 0; i < (KEYS + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE; i++) {
-        const int row = i * ROWS_AT_ONCE + first;
-        if (KEYS % ROWS_AT_ONCE == 0 || row < KEYS) {
-            GLOBAL const uchar* const from = rowAt[row] + offset + 16 * part;
-            ushort* const to = tile + row * KEY_STRIDE + 8 * part;
-            UNROLL for (int j = 0; j < ROW_PARTS; j += ROW_LANES) cp_async_16(to + 8 * j, from + 16 * j);
-        }
+    // Eight places at once: each would wait for its own otherwise, because no reading passes a copy.
+    UNROLL for (int firstBring = 0; firstBring < BRINGS; firstBring += 8) {
+        GLOBAL const uchar* from[8];
+        UNROLL for (int i = 0; i < 8; i++)
+            if (firstBring + i < BRINGS && IS_ROW(firstBring + i)) from[i] = rowAt[(firstBring + i) * ROWS_AT_ONCE + first] + offset + 16 * part;
+        UNROLL for (int i = 0; i < 8; i++)
+            if (firstBring + i < BRINGS && IS_ROW(firstBring + i))
+                UNROLL for (int j = 0; j < ROW_PARTS; j += ROW_LANES)
+                    cp_async_16(tile + ((firstBring + i) * ROWS_AT_ONCE + first) * KEY_STRIDE + 8 * (part + j), from[i] + 16 * j);
     }
     cp_async_commit();
 }
