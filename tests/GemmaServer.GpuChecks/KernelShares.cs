@@ -78,6 +78,67 @@ internal sealed unsafe class KernelShares(string device, GpuPeaks peaks, bool sm
         }
     }
 
+    // The layers of 31B, and the global ones of 12B and E4B: (heads, their key/value heads, a head's elements, those of a key, window).
+    private (string Name, int Heads, int KvHeads, int Dim, int KeyDim, int Window)[] AttentionShapes => small
+        ? [("sliding", 4, 2, 64, 64, 40), ("global", 4, 1, 64, 16, 0)]
+        : [("31B sliding", 32, 16, 256, 256, 1024), ("31B global", 32, 4, 512, 128, 0), ("12B global", 16, 1, 512, 128, 0), ("E4B global", 8, 2, 512, 512, 0)];
+
+    /// <summary>A prompt's attention over an f16 cache: its first rows, and as many behind three times that.</summary>
+    public JsonArray Attention(ActivationType activations, DateTime deadline)
+    {
+        JsonArray results = [];
+        int rows = small ? 64 : 2048;
+        foreach ((string name, int heads, int kvHeads, int dim, int keyDim, int window) in AttentionShapes)
+        {
+            if (DateTime.UtcNow > deadline) return results;
+            AttentionPlan plan = new(heads, kvHeads, dim, window, 0, 0, 0, OwnsKv: true, ValueIsKey: keyDim < dim, keyDim);
+            Measure(results, name, plan, rows, chunks: 4, activations);
+        }
+        return results;
+    }
+
+    private void Measure(JsonArray results, string name, AttentionPlan plan, int rows, int chunks, ActivationType activations)
+    {
+        const int TokensPerPage = 16;
+        using IComputeDevice opened = TestDevices.Open(device, activations);
+        int pages = chunks * rows / TokensPerPage;
+        long bytes = KvLayout.BytesPerToken(KvCacheType.F16, plan.KvHeadCount, plan.HeadDim, plan.KeyDim);
+        opened.AddRope([.. Enumerable.Range(0, plan.HeadDim / 2).Select(i => i < plan.KeyDim / 2 ? (float)Math.Pow(1e4, -2.0 * i / plan.HeadDim) : 0f)]);
+        using DeviceKvCache cache = opened.CreateKvCache(new KvCachePlan([new KvGroup([0], plan.Window, TokensPerPage, bytes)], bytes * TokensPerPage, pages, KvCacheType.F16), _ => plan);
+        opened.Reserve(rows, 1, 1024);
+        float[] ones = new float[plan.HeadDim];
+        Array.Fill(ones, 1f);
+        fixed (float* p = ones)
+        {
+            using DeviceVector norm = opened.LoadVector(new TensorSource("norm", TensorType.F32, 1, ones.Length, (nint)p, ones.Length * sizeof(float)));
+            using DeviceTensor qkv = opened.CreateTensor(rows, plan.QkvWidth), y = opened.CreateTensor(rows, plan.QueryWidth);
+            BlockTable table = new(1);
+            for (int page = 0; page < pages; page++) table.Add(0, (page * 7 + 3) % pages);
+            float[] values = new float[rows * plan.QkvWidth];
+            RandomBits random = new(5);
+            foreach (ref float v in values.AsSpan()) v = (float)random.Signed();
+            for (int chunk = 0; chunk < chunks; chunk++)
+            {
+                int context = chunk * rows;
+                StepBatch batch = new(rows, 1);
+                batch.Add(new SequenceSlice { ContextLength = context, Blocks = table, PromptLogprobs = -1, NextPromptToken = -1 }, new int[rows]);
+                opened.BeginStep(batch);
+                qkv.Write(values);
+                opened.NormRopeStore(plan, norm, norm, qkv, cache);
+                if (chunk > 0 && chunk < chunks - 1) continue;
+                double seconds = Best(_ => opened.Attend(plan, qkv, cache, y), () => y.Read(stackalloc float[1]), 4), seen = 0;
+                for (int row = 0; row < rows; row++) seen += plan.Window > 0 ? Math.Min(plan.Window, context + row + 1) : context + row + 1;
+                double operations = 4 * seen * plan.QueryWidth, peak = peaks.MatrixPerSecond > 0 ? peaks.MatrixPerSecond : peaks.FloatPerSecond;
+                results.Add((JsonNode)new JsonObject
+                {
+                    ["kernel"] = "attention F16", ["shape"] = $"{name}: {plan.HeadCount} heads of {plan.HeadDim}, {plan.KvHeadCount} of keys, window {plan.Window}",
+                    ["rows"] = rows, ["context"] = context, ["activations"] = activations.ToString(),
+                    ["us"] = Math.Round(seconds * 1e6, 2), ["share_of_peak"] = Math.Round(operations / seconds / peak, 4),
+                });
+            }
+        }
+    }
+
     /// <summary>Seconds of one call: the best of five rounds, each of many calls that are waited for once.</summary>
     private static double Best(Action<int> call, Action wait, int calls)
     {

@@ -56,7 +56,12 @@ try
         failed += (int)result["failed"]!;
         report[part] = result;
     }
-    if (parts_.Contains("shares")) report["shares"] = new KernelShares(device, peaks, small).Products(activations, started.AddMinutes(minutes * 0.6));
+    if (parts_.Contains("shares"))
+    {
+        KernelShares shares = new(device, peaks, small);
+        report["attention"] = shares.Attention(activations, started.AddMinutes(minutes * 0.5));
+        report["shares"] = shares.Products(activations, started.AddMinutes(minutes * 0.6));
+    }
     if (parts_.Contains("models")) report["models"] = await new ModelBench(device, info, peaks, small).RunAsync(activations, end);
 }
 catch (Exception e)

@@ -106,6 +106,13 @@ CUDA_ON_CPU_INLINE unsigned int cuda_on_cpu_bf16(float value)
     return value != value ? 0x7fffu : (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
 }
 CUDA_ON_CPU_INLINE unsigned int pack_bf16(float low, float high) { return cuda_on_cpu_bf16(low) | cuda_on_cpu_bf16(high) << 16; }
+CUDA_ON_CPU_INLINE unsigned int pack_f16(float low, float high) { return (unsigned int)float_to_half_bits(low) | (unsigned int)float_to_half_bits(high) << 16; }
+
+CUDA_ON_CPU_INLINE float exp2_approximate(float x)
+{
+    const float y = __builtin_exp2f(x);
+    return y < 1.17549435e-38f ? 0.0f : y;
+}
 
 CUDA_ON_CPU_INLINE uint4 load_once_16(const void* global)
 {

@@ -1,6 +1,9 @@
 namespace GemmaServer.Compute;
 
-/// <summary>One layer shape's kernels, compiled for its dimensions. Sources: <c>norm_rope_store.cl</c>, <c>attend.cl</c>, <c>merge_chunks.cl</c>.</summary>
+/// <summary>
+/// One layer shape's kernels, compiled for its dimensions. Sources: <c>norm_rope_store.cl</c>, <c>attend.cl</c>, <c>attend_cuda.cu</c>,
+/// <c>merge_chunks.cl</c>.
+/// </summary>
 internal sealed class AttentionKernels
 {
     /// <summary>Lanes of the attention kernel and keys of a chunk; chunks begin at multiples of this position.</summary>
@@ -9,15 +12,16 @@ internal sealed class AttentionKernels
     /// <summary>Lanes of the kernel that adds chunks up.</summary>
     public const int MergeGroup = 128;
 
-    /// <summary>Most queries (rows times heads) of a group: their sums lie in registers.</summary>
+    /// <summary>Most queries (rows times heads) of a group of <c>attend.cl</c>: their sums lie in registers.</summary>
     private const int MostQueries = 16;
 
-    public AttentionKernels(GpuContext gpu, AttentionPlan plan, GpuKvCache cache)
+    /// <param name="gpu">The device.</param>
+    /// <param name="tile">Of a prompt's blocks on tensor cores; null: <c>attend.cl</c> takes them.</param>
+    /// <param name="plan">The layer.</param>
+    /// <param name="cache">Where its keys lie.</param>
+    public AttentionKernels(GpuContext gpu, AttentionTile? tile, AttentionPlan plan, GpuKvCache cache)
     {
-        int headsPerKv = plan.HeadCount / plan.KvHeadCount, heads = Math.Min(headsPerKv, MostQueries);
-        while (headsPerKv % heads != 0) heads--;
-        RowsPerBlock = MostQueries / heads;
-        HeadGroups = plan.HeadCount / heads;
+        int headsPerKv = plan.HeadCount / plan.KvHeadCount, heads = HeadsOf(MostQueries);
         NormGroup = plan.HeadDim >= 256 ? 128 : 64;
         LayerOffset = cache.LayerOffset(plan.KvGroup, plan.KvIndex);
         int groups = Math.Clamp(ChunkKeys / (plan.HeadDim / 4), 1, 8);
@@ -30,23 +34,34 @@ internal sealed class AttentionKernels
         ];
         NormRopeStore = gpu.Kernel(new KernelSource("norm_rope_store.cl", ["kv.h"],
             [.. shape, ("GROUP", NormGroup), ("HEADS", plan.HeadCount), ("VALUE_IS_KEY", plan.ValueIsKey ? 1 : 0)]), "norm_rope_store");
-        Blocks = Attend(RowsPerBlock, split: false);
+        Blocks = tile is not null ? AttendOn(tile) : Attend(MostQueries / heads, split: false);
         Single = Attend(1, split: false);
         Split = Attend(1, split: true);
         Merge = gpu.Kernel(new KernelSource("merge_chunks.cl", ["kv.h"], [.. shape, ("GROUP", MergeGroup), ("CHUNK", ChunkKeys)]), "merge_chunks");
 
-        GpuKernel Attend(int rows, bool split) => gpu.Kernel(new KernelSource("attend.cl", ["kv.h"],
+        AttentionProgram Attend(int rows, bool split) => new(gpu.Kernel(new KernelSource("attend.cl", ["kv.h"],
         [
             .. shape, ("GROUP", ChunkKeys), ("KEY_GROUPS", groups), ("HEADS_PER_KV", headsPerKv), ("HEADS", heads), ("ROWS", rows),
             ("QUERIES", (rows * heads + 3) / 4 * 4), ("SLICE", plan.HeadDim % 32 == 0 ? 32 : 16), ("SPLIT", split ? 1 : 0),
-        ]), "attend");
+        ]), "attend"), rows, ChunkKeys, plan.HeadCount / heads, SharedBytes: 0);
+
+        AttentionProgram AttendOn(AttentionTile on)
+        {
+            int tileHeads = HeadsOf(on.Queries);
+            GpuKernel kernel = gpu.Kernel(new KernelSource("attend_cuda.cu", ["kv.h", "cuda_tensor.h"],
+                [.. shape, .. on.Constants, ("HEADS_PER_KV", headsPerKv), ("HEADS", tileHeads)]), "attend");
+            int rowElements = plan.IsCompact ? plan.HeadDim + plan.KeyDim : plan.HeadDim;
+            return new AttentionProgram(kernel, on.Queries / tileHeads, on.Group, plan.HeadCount / tileHeads, on.SharedBytes(plan.HeadDim, rowElements));
+        }
+
+        // Groups of one size share a key/value head.
+        int HeadsOf(int queries)
+        {
+            int most = Math.Min(headsPerKv, queries);
+            while (headsPerKv % most != 0) most--;
+            return most;
+        }
     }
-
-    /// <summary>Rows of a prompt that a group takes.</summary>
-    public int RowsPerBlock { get; }
-
-    /// <summary>Groups for the heads of a block.</summary>
-    public int HeadGroups { get; }
 
     /// <summary>Lanes of the norms' kernel.</summary>
     public int NormGroup { get; }
@@ -56,14 +71,22 @@ internal sealed class AttentionKernels
 
     public GpuKernel NormRopeStore { get; }
 
-    /// <summary>Blocks of <see cref="RowsPerBlock"/>, all their chunks one after the other.</summary>
-    public GpuKernel Blocks { get; }
+    /// <summary>Blocks of several rows, all their keys one after the other.</summary>
+    public AttentionProgram Blocks { get; }
 
     /// <summary>Blocks of one row, all their chunks one after the other.</summary>
-    public GpuKernel Single { get; }
+    public AttentionProgram Single { get; }
 
     /// <summary>Blocks of one row, a chunk to a group.</summary>
-    public GpuKernel Split { get; }
+    public AttentionProgram Split { get; }
 
     public GpuKernel Merge { get; }
 }
+
+/// <summary>An attention kernel and how it is launched; the arguments are those of <c>attend.cl</c>.</summary>
+/// <param name="Kernel">Compiled.</param>
+/// <param name="RowsPerBlock">Rows that a group takes.</param>
+/// <param name="Group">Lanes.</param>
+/// <param name="HeadGroups">Groups for the heads of a block.</param>
+/// <param name="SharedBytes">Dynamic shared memory.</param>
+internal sealed record AttentionProgram(GpuKernel Kernel, int RowsPerBlock, int Group, int HeadGroups, int SharedBytes);

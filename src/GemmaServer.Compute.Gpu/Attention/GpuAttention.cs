@@ -5,9 +5,14 @@ namespace GemmaServer.Compute;
 /// <summary>
 /// Attention: q/k norms, rotations, the KV store and the paged softmax. Rows of a prompt go in blocks that run through their
 /// chunks of keys; single rows are split over their context, a chunk to a group, and added up in order. With
-/// <see cref="GpuOptions.BatchInvariant"/> all rows go in blocks, so that a row's bits do not depend on how its prompt was cut.
+/// <see cref="GpuOptions.BatchInvariant"/> all rows go in blocks, so that a row's bits do not depend on how its prompt was cut. With
+/// bf16 activations CUDA's tensor cores take a prompt's blocks (see <see cref="AttentionTile"/>).
 /// </summary>
-internal sealed class GpuAttention(GpuContext gpu, GpuStep step, GpuOptions options) : IDisposable
+/// <param name="gpu">The device.</param>
+/// <param name="step">What changes from step to step.</param>
+/// <param name="options">Activations and invariance.</param>
+/// <param name="mostSharedBytes">Shared memory that a group may take; 0: what the device gives. Tests ask for an older card's.</param>
+internal sealed class GpuAttention(GpuContext gpu, GpuStep step, GpuOptions options, int mostSharedBytes = 0) : IDisposable
 {
     private readonly List<GpuRope> _ropes = [];
     private readonly List<AttentionPlan> _shapes = [];
@@ -82,7 +87,7 @@ internal sealed class GpuAttention(GpuContext gpu, GpuStep step, GpuOptions opti
     public void Attend(AttentionPlan plan, GpuTensor qkv, GpuKvCache cache, GpuTensor heads)
     {
         AttentionKernels kernels = Kernels(plan, cache);
-        AttentionBlocks blocks = BlocksOf(kernels.RowsPerBlock);
+        AttentionBlocks blocks = BlocksOf(kernels.Blocks.RowsPerBlock);
         int count = options.BatchInvariant && step.IsDecode ? step.Grid : blocks.Count;
         Launch(kernels.Blocks, kernels, plan, blocks, count, qkv, cache, heads.Buffer, heads.Columns, 1);
         if (options.BatchInvariant) return;
@@ -112,11 +117,11 @@ internal sealed class GpuAttention(GpuContext gpu, GpuStep step, GpuOptions opti
     }
 
     private void Launch(
-        GpuKernel kernel, AttentionKernels kernels, AttentionPlan plan, AttentionBlocks blocks, int count, GpuTensor qkv, GpuKvCache cache,
-        GpuBuffer to, int columns, int chunks) => kernel.Begin()
+        AttentionProgram program, AttentionKernels kernels, AttentionPlan plan, AttentionBlocks blocks, int count, GpuTensor qkv, GpuKvCache cache,
+        GpuBuffer to, int columns, int chunks) => program.Kernel.Begin()
         .Add(blocks.Buffer).Add(step.Rows).Add(step.TableStarts).Add(step.Tables).Add(cache.Pages).Add(qkv.Buffer).Add(to).Add(_stats)
         .Add(qkv.Columns).Add(columns).Add(plan.KvGroup * step.MaxSequences).Add(kernels.LayerOffset).Add(plan.Window).Add(plan.PastOnly ? 1 : 0).Add(chunks)
-        .Run(AttentionKernels.ChunkKeys, chunks, kernels.HeadGroups, count);
+        .Run(program.Group, chunks, program.HeadGroups, count, program.SharedBytes);
 
     /// <summary>Chunks that cover a context, rounded up to a power of two; a window touches only so many.</summary>
     private static int Chunks(AttentionPlan plan, int context)
@@ -131,8 +136,14 @@ internal sealed class GpuAttention(GpuContext gpu, GpuStep step, GpuOptions opti
     /// <summary>Compiled at a shape's first use.</summary>
     private AttentionKernels Kernels(AttentionPlan plan, GpuKvCache cache)
     {
-        if (!_kernels.TryGetValue(plan, out AttentionKernels? kernels)) _kernels.Add(plan, kernels = new AttentionKernels(gpu, plan, cache));
+        if (!_kernels.TryGetValue(plan, out AttentionKernels? kernels)) _kernels.Add(plan, kernels = new AttentionKernels(gpu, Tile(plan, cache), plan, cache));
         return kernels;
+    }
+
+    private AttentionTile? Tile(AttentionPlan plan, GpuKvCache cache)
+    {
+        GpuInfo info = mostSharedBytes > 0 ? gpu.Info with { LocalBytes = mostSharedBytes } : gpu.Info;
+        return AttentionTile.For(info, options, plan, cache.Plan, cache.LayerOffset(plan.KvGroup, plan.KvIndex));
     }
 
     private AttentionBlocks BlocksOf(int rows)

@@ -97,6 +97,22 @@ INLINE unsigned int pack_bf16(float low, float high)
     return both;
 }
 
+// The same as halves; what is too large becomes infinite.
+INLINE unsigned int pack_f16(float low, float high)
+{
+    unsigned int both;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+    return both;
+}
+
+// 2 to the power x, two units of the last place off at most; below 2^-126 zero.
+INLINE float exp2_approximate(float x)
+{
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 // 16 bytes that nobody writes while the kernel runs and that it reads once: past the first cache, and the second takes in a line.
 INLINE uint4 load_once_16(const void* global)
 {

@@ -79,6 +79,19 @@ public sealed class AttentionSuite
         if (TestDevices.Holds(device, KvCacheType.Q8_0)) AssertSame(new AttentionCase(KvCacheType.Q8_0, Pairs: 8), device); // half a block: whole keys, values beside them
     }
 
+    public static TheoryData<string> Rounding => [.. TestDevices.RoundingToBf16];
+
+    /// <summary>With bf16 activations a device may round a prompt's queries and weights to the pages' type, and no more.</summary>
+    [DeviceTheory]
+    [MemberData(nameof(Rounding))]
+    public void Rounded_queries_and_weights(string device)
+    {
+        AssertSame(new AttentionCase(KvCacheType.F16), device, ActivationType.BF16, 3e-3);
+        AssertSame(new AttentionCase(KvCacheType.BF16), device, ActivationType.BF16, 2e-2);
+        // A published shape, whose scores are larger; minutes on the stand-in driver.
+        if (device == "cuda" && !CudaDriver.IsStandIn) AssertSame(new AttentionCase(KvCacheType.F16, 16, 8, 1, 256, 512, 512, 64), device, ActivationType.BF16, 6e-3);
+    }
+
     [DeviceTheory]
     [MemberData(nameof(TestDevices.All), MemberType = typeof(TestDevices))]
     public void Batch_invariant_rows_are_right(string device) => AssertSame(new AttentionCase(KvCacheType.F16), device, batchInvariant: true);
@@ -107,12 +120,13 @@ public sealed class AttentionSuite
     }
 
     private static void AssertSame(
-        AttentionCase c, string device, bool batchInvariant = false, (int, int)[][]? steps = null, Func<GpuOptions, GpuOptions>? adjust = null)
+        AttentionCase c, string device, ActivationType activations = ActivationType.F32, double? tolerance = null, bool batchInvariant = false,
+        (int, int)[][]? steps = null, Func<GpuOptions, GpuOptions>? adjust = null)
     {
-        using DevicePair pair = new(device, ActivationType.F32, batchInvariant, adjust);
+        using DevicePair pair = new(device, activations, batchInvariant, adjust);
         List<float[]>[] results = pair.Both(d => c.Run(d, pair, steps ?? s_steps));
         Assert.Equal(results[0].Count, results[1].Count);
-        for (int i = 0; i < results[0].Count; i++) DevicePair.AssertClose(results[0][i], results[1][i], (float)AttentionCase.Tolerance(c.Type));
+        for (int i = 0; i < results[0].Count; i++) DevicePair.AssertClose(results[0][i], results[1][i], (float)(tolerance ?? AttentionCase.Tolerance(c.Type)));
     }
 
     private static float[] Chunked(string device, int window, int[] chunks)

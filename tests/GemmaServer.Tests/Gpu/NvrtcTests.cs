@@ -34,6 +34,8 @@ public sealed class NvrtcTests
                 z[LANE * 4 + i] = whole[i];
             }
             FLOAT_TO_HALF(sum[0], z, LANE + 300);
+            z[LANE + 400] = (int)(pack_bf16(sum[0], sum[1]) + pack_f16(sum[2], sum[3]));
+            y[LANE + 400] = exp2_approximate(sum[0]);
         }
         """;
 
