@@ -11,6 +11,12 @@ public sealed class DeviceTheoryAttribute : TheoryAttribute
     public DeviceTheoryAttribute() => Skip = TestDevices.Names.Count > 0 ? null : $"{OpenClDriver.Missing} {CudaDriver.Missing}";
 }
 
+/// <summary>The same for devices that round activations to bf16 where so asked.</summary>
+public sealed class RoundingTheoryAttribute : TheoryAttribute
+{
+    public RoundingTheoryAttribute() => Skip = TestDevices.RoundingToBf16.Any() ? null : CudaDriver.Missing;
+}
+
 /// <summary>The devices beside the CPU's that can run here, by the names that --device takes.</summary>
 public static class TestDevices
 {

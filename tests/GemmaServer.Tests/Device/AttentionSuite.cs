@@ -82,7 +82,7 @@ public sealed class AttentionSuite
     public static TheoryData<string> Rounding => [.. TestDevices.RoundingToBf16];
 
     /// <summary>With bf16 activations a device may round a prompt's queries and weights to the pages' type, and no more.</summary>
-    [DeviceTheory]
+    [RoundingTheory]
     [MemberData(nameof(Rounding))]
     public void Rounded_queries_and_weights(string device)
     {

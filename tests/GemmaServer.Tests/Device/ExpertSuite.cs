@@ -140,7 +140,7 @@ public sealed class ExpertSuite
         }
     }
 
-    [DeviceTheory]
+    [RoundingTheory]
     [MemberData(nameof(TypesInBf16))]
     public void Activations_of_bf16_come_close(string device, TensorType type)
     {
