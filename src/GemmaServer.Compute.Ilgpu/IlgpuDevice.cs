@@ -3,7 +3,10 @@ using ILGPU.Runtime;
 namespace GemmaServer.Compute.Ilgpu;
 
 /// <summary>What is chosen for an ILGPU device.</summary>
-/// <param name="Activations">Activations are floats either way; F32 also decodes weights of types without a kernel to floats, Int8 to bfloat16.</param>
+/// <param name="Activations">
+/// What input rows of products are rounded to before they are multiplied as floats: Int8 to the same bytes as elsewhere, BF16 in
+/// products of many rows. Weights of types without a kernel are decoded to floats, with BF16 to bfloat16.
+/// </param>
 /// <param name="BatchInvariant">One kernel for any number of rows, so that a GPU's compiler rounds a row alike beside any others.</param>
 /// <param name="Epsilon">Of every RMS norm; 1e-6 in Gemma 4.</param>
 /// <param name="SamplerThreads">Threads that sample on the host; 0 for as many as there are processors, 8 at most.</param>
@@ -34,8 +37,8 @@ public sealed class IlgpuDevice : IComputeDevice
         (_runtime, _options) = (runtime, options);
         _step = new IlgpuStep(runtime);
         _rows = new IlgpuRows(runtime, options.Epsilon);
-        _matMul = new IlgpuMatMul(runtime, options.BatchInvariant);
-        _packing = new WeightPacking(runtime, exact: options.Activations != ActivationType.Int8);
+        _matMul = new IlgpuMatMul(runtime, options.Activations, options.BatchInvariant);
+        _packing = new WeightPacking(runtime, exact: options.Activations != ActivationType.BF16);
         _gather = new IlgpuGather(runtime, _step, _matMul, _rows);
         _attention = new IlgpuAttention(runtime, _step, options.Epsilon);
         _experts = new IlgpuExperts(runtime, _step, _matMul, _rows);
@@ -44,7 +47,7 @@ public sealed class IlgpuDevice : IComputeDevice
     }
 
     /// <inheritdoc/>
-    public string Name => $"ilgpu:{_runtime.Backend.ToString().ToLowerInvariant()} ({_runtime.Accelerator.Name}, ILGPU {typeof(ILGPU.Context).Assembly.GetName().Version?.ToString(3)}, F32 activations)";
+    public string Name => $"ilgpu:{_runtime.Backend.ToString().ToLowerInvariant()} ({_runtime.Accelerator.Name}, ILGPU {typeof(ILGPU.Context).Assembly.GetName().Version?.ToString(3)}, {_options.Activations} activations)";
 
     /// <inheritdoc/>
     public bool IsAsynchronous => false;

@@ -30,12 +30,6 @@ public static class TestDevices
         _ => throw new ArgumentException($"No device is called {name}."),
     };
 
-    /// <summary>Whether a device can hold keys and values of a type.</summary>
-    internal static bool Holds(string name, KvCacheType type) => type != KvCacheType.Q8_0 || name != Simulator;
-
-    /// <summary>Devices that multiply bytes where so asked; ILGPU's keeps activations in floats.</summary>
-    public static TheoryData<string> WithIntegers => [.. Names.Where(static n => n != Simulator)];
-
     private const string Simulator = "ilgpu:cpu";
 
     private static List<string> Find()

@@ -29,10 +29,11 @@ internal sealed unsafe class WeightPacking(IlgpuRuntime runtime, bool exact)
         for (int i = 0, row = 0; i < sources.Length;)
         {
             WeightFormat format = FormatOf(sources[i].Type);
+            bool isQuantised = WeightRows.IsQuantised(sources[i].Type);
             int end = i;
             long rows = 0;
-            for (; end < sources.Length && FormatOf(sources[end].Type) == format; end++) rows += sources[end].Rows;
-            WeightPart part = new(runtime, format, row, checked((int)rows), checkedShape.Columns);
+            for (; end < sources.Length && FormatOf(sources[end].Type) == format && WeightRows.IsQuantised(sources[end].Type) == isQuantised; end++) rows += sources[end].Rows;
+            WeightPart part = new(runtime, format, isQuantised, row, checked((int)rows), checkedShape.Columns);
             Pack(part, sources[i..end].ToArray());
             parts.Add(part);
             row += part.Rows;

@@ -56,14 +56,5 @@ public sealed class IlgpuRuntimeTests
     [Fact]
     public void Names_that_are_none_are_refused() =>
         Assert.Contains("ilgpu:cuda", Assert.Throws<IlgpuException>(() => IlgpuDevices.Open("ilgpu:metal", new IlgpuOptions())).Message);
-
-    [Fact]
-    public void A_q8_cache_is_refused()
-    {
-        using IComputeDevice device = IlgpuDevices.Open("ilgpu:cpu", new IlgpuOptions());
-        AttentionPlan shape = new(1, 1, 32, 0, 0, 0, 0, true, false, 32);
-        KvCachePlan plan = new([new KvGroup([0], 0, 16, 68)], 68 * 16, 2, KvCacheType.Q8_0);
-        Assert.Contains("f32, f16 or bf16", Assert.Throws<NotSupportedException>(() => device.CreateKvCache(plan, _ => shape)).Message);
-    }
 }
 #endif
