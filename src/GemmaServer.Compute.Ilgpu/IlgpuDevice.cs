@@ -9,13 +9,12 @@ namespace GemmaServer.Compute.Ilgpu;
 /// </param>
 /// <param name="BatchInvariant">One kernel for any number of rows, so that a GPU's compiler rounds a row alike beside any others.</param>
 /// <param name="Epsilon">Of every RMS norm; 1e-6 in Gemma 4.</param>
-/// <param name="SamplerThreads">Threads that sample on the host; 0 for as many as there are processors, 8 at most.</param>
 public sealed record IlgpuOptions(
-    ActivationType Activations = ActivationType.F32, bool BatchInvariant = false, float Epsilon = 1e-6f, int SamplerThreads = 0);
+    ActivationType Activations = ActivationType.F32, bool BatchInvariant = false, float Epsilon = 1e-6f);
 
 /// <summary>
 /// The device contract on ILGPU: kernels are C# methods that ILGPU compiles for CUDA or OpenCL, or runs in its simulator.
-/// Sampling is the CPU's, over copied logits, so that each step ends on the host.
+/// Each step ends on the host, which waits for its tokens.
 /// </summary>
 public sealed class IlgpuDevice : IComputeDevice
 {
@@ -42,8 +41,7 @@ public sealed class IlgpuDevice : IComputeDevice
         _gather = new IlgpuGather(runtime, _step, _matMul, _rows);
         _attention = new IlgpuAttention(runtime, _step, options.Epsilon);
         _experts = new IlgpuExperts(runtime, _step, _matMul, _rows);
-        int threads = options.SamplerThreads > 0 ? options.SamplerThreads : Math.Min(8, Environment.ProcessorCount);
-        _head = new IlgpuHead(runtime, _step, _matMul, _rows, threads);
+        _head = new IlgpuHead(runtime, _step, _matMul, _rows);
     }
 
     /// <inheritdoc/>
