@@ -30,7 +30,8 @@ public static class TestDevices
         _ => throw new ArgumentException($"No device is called {name}."),
     };
 
-    private const string Simulator = "ilgpu:cpu";
+    /// <summary>ILGPU's, which runs .NET code.</summary>
+    public const string Simulator = "ilgpu:cpu";
 
     private static List<string> Find()
     {

@@ -74,9 +74,9 @@ internal sealed unsafe class WeightPacking(IlgpuRuntime runtime, bool exact)
                     if (row < part.Rows) PackRow(part, sources, row, lane, c, s, u);
                 }
             });
-            part.Codes.View.SubView((long)first * codeWords, (long)count * codeWords).CopyFromCPU(ref codes[0], (long)count * codeWords);
-            if (scales.Length > 0) part.Scales.View.SubView((long)first * scaleCount, (long)count * scaleCount).CopyFromCPU(ref scales[0], (long)count * scaleCount);
-            if (supers.Length > 0) part.Supers.View.SubView((long)first * superCount, (long)count * superCount).CopyFromCPU(ref supers[0], (long)count * superCount);
+            part.Codes.View.AsContiguous().SubView((long)first * codeWords, (long)count * codeWords).Send(codes.AsSpan(0, count * codeWords));
+            if (scales.Length > 0) part.Scales.View.AsContiguous().SubView((long)first * scaleCount, (long)count * scaleCount).Send(scales.AsSpan(0, count * scaleCount));
+            if (supers.Length > 0) part.Supers.View.AsContiguous().SubView((long)first * superCount, (long)count * superCount).Send(supers.AsSpan(0, count * superCount));
         }
     }
 

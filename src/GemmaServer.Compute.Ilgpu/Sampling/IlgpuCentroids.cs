@@ -26,7 +26,7 @@ internal sealed class IlgpuCentroids : DeviceCentroids
         _spread = runtime.Load("logits of clusters", static a => a.LoadStreamKernel<int, int, int, ArrayView<int>, ArrayView<float>, ArrayView<float>>(CentroidKernels.Spread));
         _scores = new IlgpuTensor(runtime, CpuDevice.LogitRows, vectors.Rows);
         _ordering = runtime.Allocate<int>(ordering.Length);
-        _ordering.View.AsContiguous().CopyFromCPU(ordering);
+        _ordering.View.AsContiguous().Send(ordering);
         _picks = runtime.Allocate<int>(CpuDevice.LogitRows * used * _size);
         _picked = runtime.Allocate<float>(CpuDevice.LogitRows * used * _size);
     }

@@ -113,10 +113,10 @@ internal sealed class IlgpuSampler : IDisposable
     {
         _runtime.Finish();
         int count = _outputs.Count * OutputRow.ResultInts, tops = 2 * _outputs.Tops;
-        if (count > 0) _results.View.SubView(0, count).CopyToCPU(ref _hostResults[0], count);
+        _results.View.AsContiguous().Fetch(_hostResults.AsSpan(0, count));
         if (tops == 0) return;
         if (_hostTops.Length < tops) _hostTops = new int[2 * tops];
-        _tops.View.SubView(0, tops).CopyToCPU(ref _hostTops[0], tops);
+        _tops.View.AsContiguous().Fetch(_hostTops.AsSpan(0, tops));
     }
 
     /// <summary>See <see cref="OutputRow.ResultInts"/>.</summary>

@@ -1,6 +1,8 @@
 #if ILGPU
+using System.Runtime.InteropServices;
 using GemmaServer.Compute;
 using GemmaServer.Compute.Ilgpu;
+using ILGPU;
 using ILGPU.Runtime;
 
 namespace GemmaServer.Tests.Ilgpu;
@@ -32,6 +34,11 @@ public sealed class IlgpuRuntimeTests
     {
         Assert.Contains("libcuda.so.1", IlgpuLibraries.Candidates("cuda"));
         Assert.Contains("libOpenCL.so.1", IlgpuLibraries.Candidates("OpenCL"));
+        foreach ((string import, string library) in new[] { ("cuda", "libcuda.so.1"), ("OpenCL", "libOpenCL.so.1") })
+            if (NativeLibrary.TryLoad(library, out nint handle)) Assert.Equal(handle, IlgpuLibraries.Resolve(import, typeof(Context).Assembly, null));
+        // ILGPU asks us: an assembly takes one resolver, and has it.
+        using IlgpuRuntime runtime = new(IlgpuBackend.Cpu);
+        Assert.Throws<InvalidOperationException>(() => NativeLibrary.SetDllImportResolver(typeof(Context).Assembly, static (_, _, _) => 0));
     }
 
     [Fact]
