@@ -3,16 +3,18 @@ using ILGPU.Runtime;
 namespace GemmaServer.Compute.Ilgpu;
 
 /// <summary>What is chosen for an ILGPU device.</summary>
-/// <param name="Activations">Activations are floats either way; F32 also decodes weights of types without a kernel to floats, Int8 to bfloat16.</param>
+/// <param name="Activations">
+/// What input rows of products are rounded to before they are multiplied as floats: Int8 to the same bytes as elsewhere, BF16 in
+/// products of many rows. Weights of types without a kernel are decoded to floats, with BF16 to bfloat16.
+/// </param>
 /// <param name="BatchInvariant">One kernel for any number of rows, so that a GPU's compiler rounds a row alike beside any others.</param>
 /// <param name="Epsilon">Of every RMS norm; 1e-6 in Gemma 4.</param>
-/// <param name="SamplerThreads">Threads that sample on the host; 0 for as many as there are processors, 8 at most.</param>
 public sealed record IlgpuOptions(
-    ActivationType Activations = ActivationType.F32, bool BatchInvariant = false, float Epsilon = 1e-6f, int SamplerThreads = 0);
+    ActivationType Activations = ActivationType.F32, bool BatchInvariant = false, float Epsilon = 1e-6f);
 
 /// <summary>
 /// The device contract on ILGPU: kernels are C# methods that ILGPU compiles for CUDA or OpenCL, or runs in its simulator.
-/// Sampling is the CPU's, over copied logits, so that each step ends on the host.
+/// Each step ends on the host, which waits for its tokens.
 /// </summary>
 public sealed class IlgpuDevice : IComputeDevice
 {
@@ -34,17 +36,16 @@ public sealed class IlgpuDevice : IComputeDevice
         (_runtime, _options) = (runtime, options);
         _step = new IlgpuStep(runtime);
         _rows = new IlgpuRows(runtime, options.Epsilon);
-        _matMul = new IlgpuMatMul(runtime, options.BatchInvariant);
-        _packing = new WeightPacking(runtime, exact: options.Activations != ActivationType.Int8);
+        _matMul = new IlgpuMatMul(runtime, options.Activations, options.BatchInvariant);
+        _packing = new WeightPacking(runtime, exact: options.Activations != ActivationType.BF16);
         _gather = new IlgpuGather(runtime, _step, _matMul, _rows);
         _attention = new IlgpuAttention(runtime, _step, options.Epsilon);
         _experts = new IlgpuExperts(runtime, _step, _matMul, _rows);
-        int threads = options.SamplerThreads > 0 ? options.SamplerThreads : Math.Min(8, Environment.ProcessorCount);
-        _head = new IlgpuHead(runtime, _step, _matMul, _rows, threads);
+        _head = new IlgpuHead(runtime, _step, _matMul, _rows);
     }
 
     /// <inheritdoc/>
-    public string Name => $"ilgpu:{_runtime.Backend.ToString().ToLowerInvariant()} ({_runtime.Accelerator.Name}, ILGPU {typeof(ILGPU.Context).Assembly.GetName().Version?.ToString(3)}, F32 activations)";
+    public string Name => $"ilgpu:{_runtime.Backend.ToString().ToLowerInvariant()} ({_runtime.Accelerator.Name}, ILGPU {typeof(ILGPU.Context).Assembly.GetName().Version?.ToString(3)}, {_options.Activations} activations)";
 
     /// <inheritdoc/>
     public bool IsAsynchronous => false;

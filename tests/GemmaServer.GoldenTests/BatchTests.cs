@@ -8,7 +8,7 @@ public class BatchTests
 {
     private const int Streams = 16;
 
-    public static IEnumerable<object[]> Devices() => GoldenDevices.Each(slow: false);
+    public static IEnumerable<object[]> Devices() => GoldenDevices.Each(slow: false, simulated: false);
 
     [Theory]
     [MemberData(nameof(Devices))]

@@ -16,11 +16,12 @@ internal static class GoldenDevices
     /// <param name="cases">Data beside the device.</param>
     /// <param name="elsewhere">Data on other devices.</param>
     /// <param name="slow">Whether also a device that is slow gets one case.</param>
-    public static IEnumerable<object[]> With(IEnumerable<object[]> cases, IEnumerable<object[]>? elsewhere = null, bool slow = true) =>
-        On([Cpu], cases).Concat(On(TestDevices.Names.Where(d => slow || !IsSlow(d)), elsewhere ?? cases));
+    /// <param name="simulated">Whether also a simulator, for which a launch is slow: not where thousands of steps show the engine at work.</param>
+    public static IEnumerable<object[]> With(IEnumerable<object[]> cases, IEnumerable<object[]>? elsewhere = null, bool slow = true, bool simulated = true) =>
+        On([Cpu], cases).Concat(On(TestDevices.Names.Where(d => (slow || !IsSlow(d)) && (simulated || d != TestDevices.Simulator)), elsewhere ?? cases));
 
     /// <summary>A test without further data, once for each device.</summary>
-    public static IEnumerable<object[]> Each(bool slow = true) => With([[]], slow: slow);
+    public static IEnumerable<object[]> Each(bool slow = true, bool simulated = true) => With([[]], slow: slow, simulated: simulated);
 
     /// <summary>Every case on every device that is not the CPU.</summary>
     public static IEnumerable<object[]> Elsewhere(IEnumerable<object[]> cases) => On(TestDevices.Names, cases);

@@ -40,7 +40,7 @@ public class SpeculationTests(ITestOutputHelper output)
         Assert.True(metrics.Steps < plain.Engine.Metrics.Steps / 2);
     }
 
-    public static IEnumerable<object[]> DraftCosts() => GoldenDevices.With([[0.2], [0.0]], [[0.0]], slow: false);
+    public static IEnumerable<object[]> DraftCosts() => GoldenDevices.With([[0.2], [0.0]], [[0.0]], slow: false, simulated: false);
 
     /// <summary>Four guesses a step whatever becomes of them at cost 0; drafted over pages that are shared, taken away and given back.</summary>
     [Theory]

@@ -44,16 +44,11 @@ public static class TestDevices
         _ => throw new ArgumentException($"No device is called {name}."),
     };
 
-    /// <summary>Whether a device can hold keys and values of a type.</summary>
-    internal static bool Holds(string name, KvCacheType type) => type != KvCacheType.Q8_0 || name != Simulator;
-
-    /// <summary>Devices that multiply bytes where so asked; ILGPU's keeps activations in floats.</summary>
-    public static TheoryData<string> WithIntegers => [.. Names.Where(static n => n != Simulator)];
-
     /// <summary>Devices of <see cref="GpuDevice"/>.</summary>
-    public static TheoryData<string> Gpus => WithIntegers;
+    public static TheoryData<string> Gpus => [.. Names.Where(static n => n != Simulator)];
 
-    private const string Simulator = "ilgpu:cpu";
+    /// <summary>ILGPU's, which runs .NET code.</summary>
+    public const string Simulator = "ilgpu:cpu";
 
     private static GpuOptions Options(ActivationType activations, bool batchInvariant, Func<GpuOptions, GpuOptions>? adjust)
     {

@@ -22,9 +22,10 @@ namespace GemmaServer.Compute.Ilgpu;
 /// <param name="TableOffset">Of the group's starts.</param>
 /// <param name="PageFours">Fours of elements in a page.</param>
 /// <param name="LayerFours">Where the layer's begin.</param>
+/// <param name="Scales">Where scales begin, in halves from the pool's begin; each eight fours have one.</param>
 internal readonly record struct AttentionShape(
     int FirstRow, int Rows, int Heads, int KvHeads, int HeadDim, int Pairs, int IsCompact, int OwnsKv, int ValueIsKey, int PastOnly, int Window,
-    int QkvStride, int HeadsStride, int Span, int TokensPerPage, int TableOffset, long PageFours, long LayerFours);
+    int QkvStride, int HeadsStride, int Span, int TokensPerPage, int TableOffset, long PageFours, long LayerFours, long Scales);
 
 /// <summary>
 /// Attention over pages in four launches, none of which needs a barrier: scores, softmax of each chunk of keys, weighted values
@@ -35,76 +36,13 @@ internal readonly record struct AttentionShape(
 /// values   [head][tokens][headDim]           lanes with neighbouring elements do
 /// </code>
 /// Compact keys are elements i and i + headDim/2 for i &lt; pairs; the query then has the key norm on its others, and these are
-/// compared with the values.
+/// compared with the values. Where 32 elements have a scale, these are neighbours in the order of a key; of compact values the
+/// still ones come first in the count of scales, as in <see cref="CompactRow"/>.
 /// </summary>
 internal static class AttentionKernels
 {
     /// <summary>Keys of a chunk.</summary>
     public const int Chunk = 128;
-
-    /// <summary>q = rope(RMS(q)) in place; k = rope(RMS(k)) and v = RMS(v) to their pages. Rows of the launch are row · head.</summary>
-    public static void NormRopeStore<TKv>(
-        AttentionShape a, RowShape shape, ArrayView<int> step, ArrayView<int> starts, ArrayView<int> tables, ArrayView<float> turns,
-        ArrayView<float> qNorm, ArrayView<float> kNorm, ArrayView<float> qkv, ArrayView<uint> pool) where TKv : struct, IKvElements
-    {
-        ArrayView<float> scratch = SharedMemory.Allocate<float>(Lanes.MostRowLanes);
-        ArrayView<Four> fours = qkv.Cast<Four>(), cosines = turns.Cast<Four>();
-        int lanes = shape.Lanes, lane = Lanes.RowLane(lanes), advance = Lanes.RowStep(lanes), n = a.HeadDim / 4, half = n / 2, pairs = a.Pairs / 4;
-        int all = a.OwnsKv != 0 ? a.Heads + a.KvHeads : a.Heads;
-        for (int item = Lanes.FirstRow(lanes); item < shape.Rows; item += advance)
-        {
-            int row = item / all, head = item % all, at = row * (a.QkvStride / 4) + head * n, turn = row * 2 * pairs;
-            bool isKey = head >= a.Heads;
-            float inverse = InverseRms(fours, at, n, lanes, lane, shape.Epsilon, scratch);
-            if (!isKey)
-            {
-                ArrayView<Four> norm = qNorm.Cast<Four>(), keyNorm = kNorm.Cast<Four>();
-                for (int i = lane; i < half; i += lanes)
-                {
-                    Four x = fours[at + i].Times(inverse).Times(norm[i]), y = fours[at + half + i].Times(inverse).Times(norm[half + i]);
-                    if (i < pairs)
-                    {
-                        Four c = cosines[turn + i], s = cosines[turn + pairs + i];
-                        fours[at + i] = Turned(x, y, c, s, -1f);
-                        fours[at + half + i] = Turned(y, x, c, s, 1f);
-                    }
-                    else
-                    {
-                        fours[at + i] = a.IsCompact != 0 ? x.Times(keyNorm[i]) : x;
-                        fours[at + half + i] = a.IsCompact != 0 ? y.Times(keyNorm[half + i]) : y;
-                    }
-                }
-            }
-            else
-            {
-                int kv = head - a.Heads, position = step[row * IlgpuStep.RowInts + 1], slice = step[row * IlgpuStep.RowInts + 2];
-                int token = position % a.TokensPerPage, valueAt = a.ValueIsKey != 0 ? at : at + a.KvHeads * n;
-                long page = Page(a, starts, tables, slice, position);
-                long keys = page + (long)kv * KeyFours(a) * a.TokensPerPage + token;
-                long values = page + (long)a.KvHeads * KeyFours(a) * a.TokensPerPage + ((long)kv * a.TokensPerPage + token) * n;
-                float inverseValue = a.ValueIsKey != 0 ? inverse : InverseRms(fours, valueAt, n, lanes, lane, shape.Epsilon, scratch);
-                ArrayView<Four> norm = kNorm.Cast<Four>();
-                for (int i = lane; i < half; i += lanes)
-                {
-                    Four x = fours[at + i].Times(inverse).Times(norm[i]), y = fours[at + half + i].Times(inverse).Times(norm[half + i]);
-                    TKv.Store(pool, values + i, fours[valueAt + i].Times(inverseValue));
-                    TKv.Store(pool, values + half + i, fours[valueAt + half + i].Times(inverseValue));
-                    if (i < pairs)
-                    {
-                        Four c = cosines[turn + i], s = cosines[turn + pairs + i];
-                        Four turnedX = Turned(x, y, c, s, -1f), turnedY = Turned(y, x, c, s, 1f);
-                        TKv.Store(pool, keys + (long)i * a.TokensPerPage, turnedX);
-                        TKv.Store(pool, keys + (long)((a.IsCompact != 0 ? pairs : half) + i) * a.TokensPerPage, turnedY);
-                    }
-                    else if (a.IsCompact == 0)
-                    {
-                        TKv.Store(pool, keys + (long)i * a.TokensPerPage, x);
-                        TKv.Store(pool, keys + (long)(half + i) * a.TokensPerPage, y);
-                    }
-                }
-            }
-        }
-    }
 
     /// <summary>scores[row, head, key − first chunk] = q · k.</summary>
     public static void Score<TKv>(
@@ -123,20 +61,22 @@ internal static class AttentionKernels
                 long page = Page(a, starts, tables, slice, key);
                 int token = key % a.TokensPerPage, q = row * (a.QkvStride / 4) + head * n;
                 long keys = page + (long)kv * KeyFours(a) * a.TokensPerPage + token, tokens = a.TokensPerPage;
+                long scales = a.Scales + (keys - token) / 8 + token;
                 float sum = 0;
                 // Two at a time: the first and second half of the head.
                 for (int c = 0; c < stored; c++)
                 {
-                    sum += fours[q + c].Dot(TKv.Load(pool, keys + c * tokens));
-                    sum += fours[q + half + c].Dot(TKv.Load(pool, keys + (stored + c) * tokens));
+                    sum += fours[q + c].Dot(TKv.Load(pool, keys + c * tokens, scales + c / 8 * tokens));
+                    sum += fours[q + half + c].Dot(TKv.Load(pool, keys + (stored + c) * tokens, scales + (stored + c) / 8 * tokens));
                 }
                 if (a.IsCompact != 0)
                 {
                     long values = page + (long)a.KvHeads * KeyFours(a) * tokens + ((long)kv * tokens + token) * n;
+                    long still = a.Scales + values / 8;
                     for (int c = stored; c < half; c++)
                     {
-                        sum += fours[q + c].Dot(TKv.Load(pool, values + c));
-                        sum += fours[q + half + c].Dot(TKv.Load(pool, values + half + c));
+                        sum += fours[q + c].Dot(TKv.Load(pool, values + c, still + (c - stored) / 8));
+                        sum += fours[q + half + c].Dot(TKv.Load(pool, values + half + c, still + (half + c - 2 * stored) / 8));
                     }
                 }
                 scores[i] = sum;
@@ -180,17 +120,20 @@ internal static class AttentionKernels
             int low = Low(a, position), high = High(a, position), first = (low / Chunk + part % chunks) * Chunk;
             int key = IntrinsicMath.Max(low, first), to = IntrinsicMath.Min(high, first + Chunk), at = part * Chunk - first;
             long offset = (long)a.KvHeads * KeyFours(a) * a.TokensPerPage + (long)kv * a.TokensPerPage * n + i % n;
+            int place = ValuePlace(a, i % n);
             Four sum = default;
             while (key < to)
             {
                 int token = key % a.TokensPerPage, end = IntrinsicMath.Min(to, key - token + a.TokensPerPage);
-                long v = Page(a, starts, tables, slice, key) + offset + (long)token * n;
-                for (; key + 3 < end; key += 4, v += 4 * n)
+                long v = Page(a, starts, tables, slice, key) + offset + (long)token * n, s = a.Scales + (v - i % n) / 8 + place / 8;
+                int eighth = n / 8;
+                for (; key + 3 < end; key += 4, v += 4 * n, s += 4 * eighth)
                 {
-                    Four v0 = TKv.Load(pool, v), v1 = TKv.Load(pool, v + n), v2 = TKv.Load(pool, v + 2 * n), v3 = TKv.Load(pool, v + 3 * n);
+                    Four v0 = TKv.Load(pool, v, s), v1 = TKv.Load(pool, v + n, s + eighth);
+                    Four v2 = TKv.Load(pool, v + 2 * n, s + 2 * eighth), v3 = TKv.Load(pool, v + 3 * n, s + 3 * eighth);
                     sum = sum.Add(v0, weights[at + key]).Add(v1, weights[at + key + 1]).Add(v2, weights[at + key + 2]).Add(v3, weights[at + key + 3]);
                 }
-                for (; key < end; key++, v += n) sum = sum.Add(TKv.Load(pool, v), weights[at + key]);
+                for (; key < end; key++, v += n, s += eighth) sum = sum.Add(TKv.Load(pool, v, s), weights[at + key]);
             }
             output[i] = sum;
         }
@@ -227,18 +170,18 @@ internal static class AttentionKernels
     /// <summary>After the last.</summary>
     private static int High(AttentionShape a, int position) => a.PastOnly != 0 ? position : position + 1;
 
-    private static int KeyFours(AttentionShape a) => (a.IsCompact != 0 ? 2 * a.Pairs : a.HeadDim) / 4;
+    /// <summary>Where a value's four stands in the count of scales: as it lies, or where the row is compact the still ones first.</summary>
+    internal static int ValuePlace(AttentionShape a, int four)
+    {
+        int half = a.HeadDim / 8, pairs = a.Pairs / 4, still = half - pairs;
+        if (a.IsCompact == 0) return four;
+        if (four < half) return four < pairs ? 2 * still + four : four - pairs;
+        return four < half + pairs ? 2 * still + four - still : four - 2 * pairs;
+    }
+
+    internal static int KeyFours(AttentionShape a) => (a.IsCompact != 0 ? 2 * a.Pairs : a.HeadDim) / 4;
 
     /// <summary>The layer's part of the page that holds a position.</summary>
-    private static long Page(AttentionShape a, ArrayView<int> starts, ArrayView<int> tables, int slice, int position) =>
+    internal static long Page(AttentionShape a, ArrayView<int> starts, ArrayView<int> tables, int slice, int position) =>
         tables[starts[a.TableOffset + slice] + position / a.TokensPerPage] * a.PageFours + a.LayerFours;
-
-    private static Four Turned(Four x, Four y, Four cos, Four sin, float sign) => x.Times(cos).Add(y.Times(sin), sign);
-
-    private static float InverseRms(ArrayView<Four> fours, int at, int n, int lanes, int lane, float epsilon, ArrayView<float> scratch)
-    {
-        float sum = 0;
-        for (int i = lane; i < n; i += lanes) sum += fours[at + i].Dot(fours[at + i]);
-        return 1f / XMath.Sqrt(Lanes.Sum(sum, lanes, scratch) / (4 * n) + epsilon);
-    }
 }

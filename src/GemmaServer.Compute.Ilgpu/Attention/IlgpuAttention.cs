@@ -16,7 +16,7 @@ internal sealed class IlgpuAttention(IlgpuRuntime runtime, IlgpuStep step, float
     private const int MostHeadLanes = 64;
 
     private readonly List<IlgpuRope> _ropes = [];
-    private readonly KvKernels?[] _kernels = new KvKernels?[3];
+    private readonly KvKernels?[] _kernels = new KvKernels?[Enum.GetValues<KvCacheType>().Length];
     private readonly Action<KernelConfig, AttentionShape, ArrayView<int>, ArrayView<float>, ArrayView<float>> _softmax =
         runtime.Load("the softmax", static a => a.LoadStreamKernel<AttentionShape, ArrayView<int>, ArrayView<float>, ArrayView<float>>(AttentionKernels.Softmax));
 
@@ -121,7 +121,7 @@ internal sealed class IlgpuAttention(IlgpuRuntime runtime, IlgpuStep step, float
         return new AttentionShape(
             0, step.RowCount, plan.HeadCount, plan.KvHeadCount, plan.HeadDim, plan.IsCompact ? IlgpuKvCache.StoredPairs(plan) : _ropes[plan.Rope].Pairs,
             plan.IsCompact ? 1 : 0, plan.OwnsKv ? 1 : 0, plan.ValueIsKey ? 1 : 0, plan.PastOnly ? 1 : 0, plan.Window,
-            qkv.Stride, heads.Stride, 0, group.TokensPerPage, plan.KvGroup * step.MaxSequences, cache.PageFours, cache.LayerFours(plan.KvGroup, plan.KvIndex));
+            qkv.Stride, heads.Stride, 0, group.TokensPerPage, plan.KvGroup * step.MaxSequences, cache.PageFours, cache.LayerFours(plan.KvGroup, plan.KvIndex), cache.Scales);
     }
 
     private void Widen(AttentionPlan shape) =>
@@ -131,16 +131,19 @@ internal sealed class IlgpuAttention(IlgpuRuntime runtime, IlgpuStep step, float
     {
         KvCacheType.F32 => Load<KvFloats>(),
         KvCacheType.F16 => Load<KvHalves>(),
-        _ => Load<KvBFloats>(),
+        KvCacheType.BF16 => Load<KvBFloats>(),
+        _ => Load<KvBytes>(StoreKernels.NormRopeQuantise),
     };
 
-    private KvKernels Load<TKv>() where TKv : struct, IKvElements
+    private KvKernels Load<TKv>() where TKv : struct, IKvStore => Load<TKv>(StoreKernels.NormRopeStore<TKv>);
+
+    private KvKernels Load<TKv>(
+        Action<AttentionShape, RowShape, ArrayView<int>, ArrayView<int>, ArrayView<int>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<uint>> store)
+        where TKv : struct, IKvElements
     {
         string of = typeof(TKv).Name;
         return new KvKernels(
-            runtime.Load($"norm, rotation and store of {of}", static a => a.LoadStreamKernel<
-                AttentionShape, RowShape, ArrayView<int>, ArrayView<int>, ArrayView<int>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<float>, ArrayView<uint>>(
-                AttentionKernels.NormRopeStore<TKv>)),
+            runtime.Load($"norm, rotation and store of {of}", a => a.LoadStreamKernel(store)),
             runtime.Load($"scores with {of}", static a => a.LoadStreamKernel<
                 AttentionShape, ArrayView<int>, ArrayView<int>, ArrayView<int>, ArrayView<float>, ArrayView<uint>, ArrayView<float>>(AttentionKernels.Score<TKv>)),
             runtime.Load($"weighted values of {of}", static a => a.LoadStreamKernel<

@@ -8,15 +8,16 @@ internal sealed class IlgpuKvCache : DeviceKvCache
 {
     private readonly long[][] _layerFours;
 
-    /// <exception cref="NotSupportedException">The device's kernels cannot hold the pool's type or shapes.</exception>
+    /// <exception cref="NotSupportedException">The device's kernels cannot hold the pool's shapes.</exception>
     public IlgpuKvCache(IlgpuRuntime runtime, KvCachePlan plan, Func<int, AttentionPlan> layerShape) : base(plan)
     {
         ElementBytes = plan.Type switch
         {
             KvCacheType.F32 => 4,
             KvCacheType.F16 or KvCacheType.BF16 => 2,
-            _ => throw new NotSupportedException($"The ILGPU device has no {plan.Type} KV cache; use f32, f16 or bf16."),
+            _ => 1,
         };
+        bool hasScales = plan.Type == KvCacheType.Q8_0;
         _layerFours = new long[plan.Groups.Count][];
         long most = 0;
         for (int g = 0; g < plan.Groups.Count; g++)
@@ -27,16 +28,20 @@ internal sealed class IlgpuKvCache : DeviceKvCache
             for (int i = 0; i < group.Layers.Count; i++)
             {
                 AttentionPlan shape = layerShape(group.Layers[i]);
-                if (shape.HeadDim % 8 != 0) throw new NotSupportedException($"The ILGPU device needs heads in multiples of 8 elements, not {shape.HeadDim}.");
+                int step = hasScales ? 32 : 8;
+                if (shape.HeadDim % step != 0) throw new NotSupportedException($"The ILGPU device needs heads in multiples of {step} elements, not {shape.HeadDim}.");
                 _layerFours[g][i] = fours;
                 fours += (long)group.TokensPerPage * shape.KvHeadCount * (shape.HeadDim + (shape.IsCompact ? 2 * StoredPairs(shape) : shape.HeadDim)) / 4;
             }
             most = Math.Max(most, fours);
         }
-        if (most * 4 * ElementBytes > plan.PageBytes)
-            throw new ArgumentException($"Pages need {most * 4 * ElementBytes} bytes, the plan gives {plan.PageBytes}.");
+        // Eight fours share two bytes of scale.
+        long bytes = most * 4 * ElementBytes + (hasScales ? most / 8 * 2 : 0);
+        if (bytes > plan.PageBytes) throw new ArgumentException($"Pages need {bytes} bytes, the plan gives {plan.PageBytes}.");
         PageFours = most;
-        Buffer = runtime.Allocate<uint>(PageFours * plan.PageCount * ElementBytes);
+        long words = PageFours * plan.PageCount * ElementBytes;
+        Scales = 2 * words;
+        Buffer = runtime.Allocate<uint>(words + (hasScales ? (PageFours / 8 * plan.PageCount + 1) / 2 : 0));
     }
 
     /// <summary>Pairs of a compact key, rounded up to what kernels take at a time: those that are too many turn by nothing.</summary>
@@ -46,6 +51,9 @@ internal sealed class IlgpuKvCache : DeviceKvCache
 
     /// <summary>Fours of elements in a page.</summary>
     public long PageFours { get; }
+
+    /// <summary>Where scales begin, behind all pages, in halves.</summary>
+    public long Scales { get; }
 
     public MemoryBuffer1D<uint, Stride1D.Dense> Buffer { get; }
 

@@ -29,8 +29,7 @@ internal sealed class IlgpuRope(ReadOnlySpan<float> inverseFrequencies) : IDispo
         for (int row = 0, at = 0; row < step.RowCount; row++, at += 2 * Pairs)
             for (int i = 0; i < Pairs; i++)
                 (_host[at + Pairs + i], _host[at + i]) = MathF.SinCos(step.Position(row) * _frequencies[i]);
-        int count = step.RowCount * 2 * Pairs;
-        if (count > 0) _table!.View.SubView(0, count).CopyFromCPU(ref _host[0], count);
+        _table!.View.AsContiguous().Send(_host.AsSpan(0, step.RowCount * 2 * Pairs));
     }
 
     public void Dispose() => _table?.Dispose();

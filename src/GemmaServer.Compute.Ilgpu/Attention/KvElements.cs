@@ -5,32 +5,30 @@ namespace GemmaServer.Compute.Ilgpu;
 /// <summary>How four elements of a key or value lie in the pool; a struct each, so that ILGPU writes one kernel body each.</summary>
 internal interface IKvElements
 {
-    /// <summary>Words of four elements.</summary>
-    static abstract int Words { get; }
-
     /// <param name="pool">All pages.</param>
     /// <param name="four">Which four, of all in the pool.</param>
-    static abstract Four Load(ArrayView<uint> pool, long four);
+    /// <param name="scale">Which scale, counted in halves from the pool's begin; read where there are scales.</param>
+    static abstract Four Load(ArrayView<uint> pool, long four, long scale);
+}
 
+/// <summary>Elements that are stored alone: no scale is shared.</summary>
+internal interface IKvStore : IKvElements
+{
     static abstract void Store(ArrayView<uint> pool, long four, Four value);
 }
 
 /// <summary>32-bit floats.</summary>
-internal readonly struct KvFloats : IKvElements
+internal readonly struct KvFloats : IKvStore
 {
-    public static int Words => 4;
-
-    public static Four Load(ArrayView<uint> pool, long four) => pool.Cast<Four>()[four];
+    public static Four Load(ArrayView<uint> pool, long four, long scale) => pool.Cast<Four>()[four];
 
     public static void Store(ArrayView<uint> pool, long four, Four value) => pool.Cast<Four>()[four] = value;
 }
 
 /// <summary>IEEE half.</summary>
-internal readonly struct KvHalves : IKvElements
+internal readonly struct KvHalves : IKvStore
 {
-    public static int Words => 2;
-
-    public static Four Load(ArrayView<uint> pool, long four)
+    public static Four Load(ArrayView<uint> pool, long four, long scale)
     {
         Pair p = pool.Cast<Pair>()[four];
         return new Four(Lanes.HalfToFloat(p.X & 0xFFFFu), Lanes.HalfToFloat(p.X >> 16), Lanes.HalfToFloat(p.Y & 0xFFFFu), Lanes.HalfToFloat(p.Y >> 16));
@@ -44,11 +42,9 @@ internal readonly struct KvHalves : IKvElements
 }
 
 /// <summary>bfloat16.</summary>
-internal readonly struct KvBFloats : IKvElements
+internal readonly struct KvBFloats : IKvStore
 {
-    public static int Words => 2;
-
-    public static Four Load(ArrayView<uint> pool, long four)
+    public static Four Load(ArrayView<uint> pool, long four, long scale)
     {
         Pair p = pool.Cast<Pair>()[four];
         return new Four(
@@ -60,4 +56,17 @@ internal readonly struct KvBFloats : IKvElements
         X = Lanes.FloatToBFloat(value.X) | Lanes.FloatToBFloat(value.Y) << 16,
         Y = Lanes.FloatToBFloat(value.Z) | Lanes.FloatToBFloat(value.W) << 16,
     };
+}
+
+/// <summary>Bytes that count from −128, and a half for each 32 behind all pages' bytes.</summary>
+internal readonly struct KvBytes : IKvElements
+{
+    public static Four Load(ArrayView<uint> pool, long four, long scale)
+    {
+        uint word = pool[four];
+        float factor = Lanes.HalfToFloat(pool.Cast<ushort>()[scale]);
+        return new Four(
+            (Lanes.Small(word & 255u) - 128f) * factor, (Lanes.Small(word >> 8 & 255u) - 128f) * factor,
+            (Lanes.Small(word >> 16 & 255u) - 128f) * factor, (Lanes.Small(word >> 24) - 128f) * factor);
+    }
 }

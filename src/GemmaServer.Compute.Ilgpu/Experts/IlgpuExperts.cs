@@ -54,7 +54,7 @@ internal sealed class IlgpuExperts : IDisposable
         void Multiply(WeightPart part, int outputs, int expertRows, IlgpuTensor from, bool bySource, IlgpuTensor to, int offset)
         {
             MatMulShape shape = new(part.Blocks, outputs, 0, expertRows, 0, from.Stride, to.Stride, offset, bySource ? 1 : 0);
-            _matMul.MultiplyExperts(part, shape, tileRows, mostTiles, _tiles!.View, _inputs!.View, from.View, to.View);
+            _matMul.MultiplyExperts(part, shape, tileRows, mostTiles, _tiles!.View, _inputs!.View, from, bySource ? rows : choices, to.View);
         }
         if (up is null)
         {

@@ -45,6 +45,54 @@ internal static class Lanes
         return total;
     }
 
+    /// <summary>As <see cref="Sum(float, int, ArrayView{float})"/>, of whole numbers.</summary>
+    public static long Sum(long value, int lanes, ArrayView<long> scratch)
+    {
+        if (lanes == 1) return value;
+        int lane = Group.IdxX;
+        scratch[lane] = value;
+        Group.Barrier();
+        for (int half = lanes / 2; half > 0; half /= 2)
+        {
+            if (lane < half) scratch[lane] += scratch[lane + half];
+            Group.Barrier();
+        }
+        long total = scratch[0];
+        Group.Barrier();
+        return total;
+    }
+
+    /// <summary>The greatest of the lanes of a row.</summary>
+    public static long Most(long value, int lanes, ArrayView<long> scratch)
+    {
+        if (lanes == 1) return value;
+        int lane = Group.IdxX;
+        scratch[lane] = value;
+        Group.Barrier();
+        for (int half = lanes / 2; half > 0; half /= 2)
+        {
+            if (lane < half) scratch[lane] = IntrinsicMath.Max(scratch[lane], scratch[lane + half]);
+            Group.Barrier();
+        }
+        long most = scratch[0];
+        Group.Barrier();
+        return most;
+    }
+
+    /// <summary>Waits for the lanes of a row; what they wrote is seen by each.</summary>
+    public static void Meet(int lanes)
+    {
+        if (lanes == 1) return;
+        MemoryFence.GroupLevel();
+        Group.Barrier();
+    }
+
+    /// <summary>A float that a table of whole numbers holds.</summary>
+    public static float AsFloat(int bits) => Interop.IntAsFloat((uint)bits);
+
+    /// <summary>A float for a table of whole numbers.</summary>
+    public static int AsInt(float value) => (int)Interop.FloatAsInt(value);
+
     /// <summary>Of IEEE's 16 bits, exactly, subnormal ones included.</summary>
     public static float HalfToFloat(uint bits)
     {

@@ -1,3 +1,5 @@
+using ILGPU;
+
 namespace GemmaServer.Compute.Ilgpu;
 
 #pragma warning disable CS1591 // Fields named by their place.
@@ -26,6 +28,10 @@ internal struct Four
     public readonly Four Add(Four b, float factor) => new(X + b.X * factor, Y + b.Y * factor, Z + b.Z * factor, W + b.W * factor);
 
     public readonly Four Times(float factor) => new(X * factor, Y * factor, Z * factor, W * factor);
+
+    /// <summary>The greatest of the four without their signs.</summary>
+    public readonly float Most => IntrinsicMath.Max(
+        IntrinsicMath.Max(IntrinsicMath.Abs(X), IntrinsicMath.Abs(Y)), IntrinsicMath.Max(IntrinsicMath.Abs(Z), IntrinsicMath.Abs(W)));
 
     public readonly Four Times(Four b) => new(X * b.X, Y * b.Y, Z * b.Z, W * b.W);
 }

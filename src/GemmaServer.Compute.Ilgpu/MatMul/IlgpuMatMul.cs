@@ -8,14 +8,17 @@ internal sealed class IlgpuMatMul : IDisposable
 {
     private readonly IlgpuRuntime _runtime;
     private readonly bool _oneKernel;
+    private readonly IlgpuRounding _rounding;
     private readonly FormatKernels?[] _kernels = new FormatKernels?[Enum.GetValues<WeightFormat>().Length];
     private readonly MemoryBuffer1D<int, Stride1D.Dense> _none;
 
     /// <param name="runtime">Where.</param>
+    /// <param name="activations">What input rows are rounded to.</param>
     /// <param name="batchInvariant">One kernel for any number of rows.</param>
-    public IlgpuMatMul(IlgpuRuntime runtime, bool batchInvariant)
+    public IlgpuMatMul(IlgpuRuntime runtime, ActivationType activations, bool batchInvariant)
     {
         (_runtime, _oneKernel) = (runtime, batchInvariant);
+        _rounding = new IlgpuRounding(runtime, activations);
         _none = runtime.Allocate<int>(1);
     }
 
@@ -25,11 +28,12 @@ internal sealed class IlgpuMatMul : IDisposable
     /// <summary>y[:, offset …] = W·x for the first rows of x.</summary>
     public void Multiply(int rows, IlgpuTensor x, IlgpuMatrix w, IlgpuTensor y)
     {
+        IlgpuTensor? rounded = null;
         foreach (WeightPart part in w.Parts)
         {
             MatMulShape shape = new(part.Blocks, part.Rows, FirstRow: 0, ExpertRows: 0, rows, x.Stride, y.Stride, part.FirstRow, BySource: 0);
             int tileRows = TileRows(rows);
-            Launch(part, shape, tileRows, (rows + tileRows - 1) / tileRows, _none.View, _none.View, x.View, y.View);
+            Launch(part, shape, tileRows, (rows + tileRows - 1) / tileRows, _none.View, _none.View, _rounding.For(part, x, rows, tileRows > 1, ref rounded).View, y.View);
         }
     }
 
@@ -41,16 +45,22 @@ internal sealed class IlgpuMatMul : IDisposable
     /// <param name="tiles">See <see cref="ExpertKernels.Place"/>.</param>
     /// <param name="inputs">Row of x for each place.</param>
     /// <param name="x">Input.</param>
+    /// <param name="rows">Rows of it.</param>
     /// <param name="y">Output.</param>
     public void MultiplyExperts(
-        WeightPart part, MatMulShape shape, int tileRows, int mostTiles, ArrayView<int> tiles, ArrayView<int> inputs, ArrayView<float> x, ArrayView<float> y) =>
-        Launch(part, shape, tileRows, mostTiles, tiles, inputs, x, y);
+        WeightPart part, MatMulShape shape, int tileRows, int mostTiles, ArrayView<int> tiles, ArrayView<int> inputs, IlgpuTensor x, int rows, ArrayView<float> y)
+    {
+        IlgpuTensor? rounded = null;
+        Launch(part, shape, tileRows, mostTiles, tiles, inputs, _rounding.For(part, x, rows, tileRows > 1, ref rounded).View, y);
+    }
 
     /// <summary>y[row, j] = W[picks[row, j]] · x[row].</summary>
     public void MultiplyPicked(int rows, int count, IlgpuTensor x, IlgpuMatrix w, ArrayView<int> picks, ArrayView<float> y)
     {
         WeightPart part = w.Whole;
-        Kernels(part.Format).Picked(_runtime.Flat((long)rows * count), part.Blocks, rows, count, x.Stride, part.Codes.View, part.Scales.View, part.Supers.View, picks, x.View, y);
+        IlgpuTensor? rounded = null;
+        ArrayView<float> input = _rounding.For(part, x, rows, isMany: false, ref rounded).View;
+        Kernels(part.Format).Picked(_runtime.Flat((long)rows * count), part.Blocks, rows, count, x.Stride, part.Codes.View, part.Scales.View, part.Supers.View, picks, input, y);
     }
 
     /// <summary>y = table[token] · scale.</summary>
@@ -68,7 +78,11 @@ internal sealed class IlgpuMatMul : IDisposable
         foreach (WeightPart part in matrix.Parts) Kernels(part.Format);
     }
 
-    public void Dispose() => _none.Dispose();
+    public void Dispose()
+    {
+        _none.Dispose();
+        _rounding.Dispose();
+    }
 
     private void Launch(
         WeightPart part, MatMulShape shape, int tileRows, int tiles, ArrayView<int> table, ArrayView<int> inputs, ArrayView<float> x, ArrayView<float> y)

@@ -14,9 +14,12 @@ internal enum WeightFormat
 }
 
 /// <summary>Consecutive rows of a matrix in one form.</summary>
-internal sealed class WeightPart(IlgpuRuntime runtime, WeightFormat format, int firstRow, int rows, int columns) : IDisposable
+internal sealed class WeightPart(IlgpuRuntime runtime, WeightFormat format, bool isQuantised, int firstRow, int rows, int columns) : IDisposable
 {
     public WeightFormat Format => format;
+
+    /// <summary>Whether the file has codes and scales, whatever they became here.</summary>
+    public bool IsQuantised => isQuantised;
 
     /// <summary>Its first row in the matrix.</summary>
     public int FirstRow => firstRow;

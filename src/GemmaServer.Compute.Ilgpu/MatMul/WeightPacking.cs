@@ -29,10 +29,11 @@ internal sealed unsafe class WeightPacking(IlgpuRuntime runtime, bool exact)
         for (int i = 0, row = 0; i < sources.Length;)
         {
             WeightFormat format = FormatOf(sources[i].Type);
+            bool isQuantised = WeightRows.IsQuantised(sources[i].Type);
             int end = i;
             long rows = 0;
-            for (; end < sources.Length && FormatOf(sources[end].Type) == format; end++) rows += sources[end].Rows;
-            WeightPart part = new(runtime, format, row, checked((int)rows), checkedShape.Columns);
+            for (; end < sources.Length && FormatOf(sources[end].Type) == format && WeightRows.IsQuantised(sources[end].Type) == isQuantised; end++) rows += sources[end].Rows;
+            WeightPart part = new(runtime, format, isQuantised, row, checked((int)rows), checkedShape.Columns);
             Pack(part, sources[i..end].ToArray());
             parts.Add(part);
             row += part.Rows;
@@ -73,9 +74,9 @@ internal sealed unsafe class WeightPacking(IlgpuRuntime runtime, bool exact)
                     if (row < part.Rows) PackRow(part, sources, row, lane, c, s, u);
                 }
             });
-            part.Codes.View.SubView((long)first * codeWords, (long)count * codeWords).CopyFromCPU(ref codes[0], (long)count * codeWords);
-            if (scales.Length > 0) part.Scales.View.SubView((long)first * scaleCount, (long)count * scaleCount).CopyFromCPU(ref scales[0], (long)count * scaleCount);
-            if (supers.Length > 0) part.Supers.View.SubView((long)first * superCount, (long)count * superCount).CopyFromCPU(ref supers[0], (long)count * superCount);
+            part.Codes.View.AsContiguous().SubView((long)first * codeWords, (long)count * codeWords).Send(codes.AsSpan(0, count * codeWords));
+            if (scales.Length > 0) part.Scales.View.AsContiguous().SubView((long)first * scaleCount, (long)count * scaleCount).Send(scales.AsSpan(0, count * scaleCount));
+            if (supers.Length > 0) part.Supers.View.AsContiguous().SubView((long)first * superCount, (long)count * superCount).Send(supers.AsSpan(0, count * superCount));
         }
     }
 

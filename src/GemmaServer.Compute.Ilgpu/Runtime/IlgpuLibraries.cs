@@ -37,7 +37,7 @@ internal static class IlgpuLibraries
     }
 
     /// <summary>0 leaves the name to the loader, which is right on Windows and macOS.</summary>
-    private static nint Resolve(string name, Assembly assembly, DllImportSearchPath? searchPath)
+    internal static nint Resolve(string name, Assembly assembly, DllImportSearchPath? searchPath)
     {
         foreach (string candidate in Candidates(name))
             foreach (string folder in s_folders)

@@ -29,35 +29,18 @@ internal sealed class IlgpuTensor : DeviceTensor
     {
         _runtime.Finish();
         for (int at = 0, row = 0; at < values.Length; at += Columns, row++)
-            View.SubView((long)row * Stride, Math.Min(Columns, values.Length - at)).CopyToCPU(ref values[at], Math.Min(Columns, values.Length - at));
-    }
-
-    /// <summary>The first rows, after everything queued.</summary>
-    public unsafe void Download(int rows, CpuTensor to)
-    {
-        _runtime.Finish();
-        // In one go where rows lie as closely here.
-        int width = to.Columns, runs = Stride == width ? 1 : rows, count = Stride == width ? rows * width : width;
-        for (int i = 0; i < runs; i++) View.SubView((long)i * Stride, count).CopyToCPU(ref *to.Row(i), count);
+            View.SubView((long)row * Stride, Math.Min(Columns, values.Length - at)).Fetch(values.Slice(at, Math.Min(Columns, values.Length - at)));
     }
 
     public override void Write(ReadOnlySpan<float> values)
     {
         _runtime.Finish();
         for (int at = 0, row = 0; at < values.Length; at += Columns, row++)
-            WriteRow(row, values.Slice(at, Math.Min(Columns, values.Length - at)));
+            View.SubView((long)row * Stride, Math.Min(Columns, values.Length - at)).Send(values.Slice(at, Math.Min(Columns, values.Length - at)));
     }
 
     /// <summary>The first rows, as far apart as here.</summary>
-    public void Upload(float[] values, int rows)
-    {
-        if (rows > 0) View.SubView(0, (long)rows * Stride).CopyFromCPU(ref values[0], (long)rows * Stride);
-    }
-
-    public unsafe void WriteRow(int row, ReadOnlySpan<float> values)
-    {
-        fixed (float* p = values) View.SubView((long)row * Stride, values.Length).CopyFromCPU(ref *p, values.Length);
-    }
+    public void Upload(float[] values, int rows) => View.Send(values.AsSpan(0, rows * Stride));
 
     public override void Dispose() => Buffer.Dispose();
 }
@@ -68,7 +51,7 @@ internal sealed class IlgpuVector : DeviceVector
     public IlgpuVector(IlgpuRuntime runtime, float[] values) : base(values.Length)
     {
         Buffer = runtime.Allocate<float>(values.Length);
-        Buffer.View.AsContiguous().CopyFromCPU(values);
+        View.Send(values);
     }
 
     public MemoryBuffer1D<float, Stride1D.Dense> Buffer { get; }
@@ -97,10 +80,7 @@ internal sealed class StepNumbers(IlgpuRuntime runtime, int capacity) : IDisposa
         _buffer = runtime.Allocate<int>(Host.Length);
     }
 
-    public void Send(int count)
-    {
-        if (count > 0) View.SubView(0, count).CopyFromCPU(ref Host[0], count);
-    }
+    public void Send(int count) => View.Send(Host.AsSpan(0, count));
 
     public void Dispose() => _buffer.Dispose();
 }

@@ -1,129 +1,132 @@
-using ILGPU;
-using ILGPU.Runtime;
-
 namespace GemmaServer.Compute.Ilgpu;
 
 /// <summary>
-/// The end of a step: final norm, head and soft-cap on the device, then the logits are copied and sampled by the CPU's sampler,
-/// which is exact in everything (penalties, bias, bans, masks, top-k, top-p, min-p, logprobs). Costs a copy of
-/// 4 · vocabulary bytes for each sampled row and a wait at each step.
+/// The end of a step: final norm, head, soft-cap, logprobs and sampling for the rows whose next token is wanted. The host waits for
+/// the tokens at once, because tables that stay in their file are read there; nothing but tokens and logprobs crosses.
 /// </summary>
-internal sealed class IlgpuHead : IDisposable
+internal sealed class IlgpuHead(IlgpuRuntime runtime, IlgpuStep step, IlgpuMatMul matMul, IlgpuRows rows) : IDisposable
 {
-    private readonly IlgpuRuntime _runtime;
-    private readonly IlgpuStep _step;
-    private readonly IlgpuMatMul _matMul;
-    private readonly IlgpuRows _rows;
-    private readonly WorkerPool _workers;
-    private readonly CpuMatMul _unused;
-    private readonly CpuHead _head;
-    private readonly CpuDraftHead _draftHead;
-    private SlotState[] _slots = [];
-    private int[] _lastSampled = [];
-    private IlgpuTensor? _hidden, _logits, _draftRows;
-    private CpuTensor? _lastHidden;
-    private StepNumbers? _map;
-
-    public IlgpuHead(IlgpuRuntime runtime, IlgpuStep step, IlgpuMatMul matMul, IlgpuRows rows, int threads)
-    {
-        (_runtime, _step, _matMul, _rows) = (runtime, step, matMul, rows);
-        _workers = new WorkerPool(threads);
-        _unused = new CpuMatMul(_workers, ActivationType.F32);
-        _head = new CpuHead(_workers, _unused);
-        _draftHead = new CpuDraftHead(_workers, _unused);
-    }
+    private IlgpuSlots? _slots;
+    private IlgpuOutputs _outputs = null!;
+    private IlgpuSampler _sampler = null!;
+    private IlgpuDraftHead _draftHead = null!;
+    private IlgpuTensor? _hidden;
+    private StepNumbers? _hiddenFrom;
+    private (float Logit, int Token)[] _sorted = new (float, int)[32];
 
     /// <summary>By slot.</summary>
-    public ReadOnlySpan<int> LastSampled => _lastSampled;
+    public ReadOnlySpan<int> LastSampled => _slots is null ? default : _slots.LastSampled;
 
-    public void Reserve(int maxBatchTokens, int maxSequences, int vocabularySize)
+    public void Reserve(int maxRows, int maxSequences, int vocabularySize)
     {
-        _logits?.Dispose();
-        _map?.Dispose();
-        _head.Reserve(CpuDevice.LogitRows, maxBatchTokens, vocabularySize);
-        _draftHead.Reserve(maxSequences);
-        _logits = new IlgpuTensor(_runtime, CpuDevice.LogitRows, vocabularySize);
-        _map = new StepNumbers(_runtime, CpuDevice.LogitRows);
-        _slots = new SlotState[maxSequences];
-        for (int i = 0; i < maxSequences; i++) _slots[i] = new SlotState();
-        _lastSampled = new int[maxSequences];
+        Free();
+        _slots = new IlgpuSlots(runtime, maxSequences, vocabularySize);
+        _outputs = new IlgpuOutputs(runtime, _slots, maxRows, vocabularySize);
+        _sampler = new IlgpuSampler(runtime, rows, _slots, _outputs, CpuDevice.LogitRows, maxRows, vocabularySize);
+        _draftHead = new IlgpuDraftHead(runtime, step, matMul, rows, _slots, _outputs, _sampler, maxSequences);
+        _hiddenFrom = new StepNumbers(runtime, maxSequences);
     }
 
-    public void OpenSlot(int slot, SamplingParams sampling, ReadOnlySpan<int> prompt, ReadOnlySpan<int> output)
-    {
-        _slots[slot].Open(sampling, prompt, output);
-        _lastSampled[slot] = output.IsEmpty ? -1 : output[^1];
-    }
+    public void OpenSlot(int slot, SamplingParams sampling, ReadOnlySpan<int> prompt, ReadOnlySpan<int> output) => _slots!.Open(slot, sampling, prompt, output);
 
-    public void CloseSlot(int slot) => _lastSampled[slot] = -1;
+    public void CloseSlot(int slot) => _slots!.Close(slot);
 
     /// <summary>See <see cref="IComputeDevice.Sample"/>.</summary>
     public void Sample(IlgpuTensor x, IlgpuVector norm, IlgpuMatrix head, float softcap, LogitsTap? tap, IlgpuTensor? hidden)
     {
-        _hidden ??= new IlgpuTensor(_runtime, CpuDevice.LogitRows, x.Columns);
-        if (hidden is not null) _lastHidden ??= new CpuTensor(hidden.Rows, hidden.Columns);
-        _workers.BeginStep();
-        _head.Run(new Logits(this, x, norm, head, softcap), _step.Host, x.Columns, softcap: 0, _slots, _lastSampled, tap, hidden is null ? null : _lastHidden);
-        _workers.EndStep();
-        if (hidden is null) return;
-        int row = 0;
-        foreach (ref readonly SequenceSlice slice in _step.Host.Slices)
+        _hidden ??= new IlgpuTensor(runtime, CpuDevice.LogitRows, x.Columns);
+        _slots!.SendCounts();
+        _outputs.Begin(step.Host);
+        _sampler.Begin();
+        for (int start = 0; start < _outputs.Count; start += CpuDevice.LogitRows)
         {
-            if (slice.DraftsWanted <= 0) continue;
-            hidden.WriteRow(row, _lastHidden!.RowSpan(row));
-            row++;
+            int count = Math.Min(CpuDevice.LogitRows, _outputs.Count - start);
+            rows.RmsNormOf(count, _outputs.Map.SubView(start, count), x, norm, _hidden);
+            matMul.Multiply(count, _hidden, head, _sampler.Logits);
+            _sampler.Run(start, count, softcap, keeps: tap is not null);
+            if (tap is not null) _sampler.Show(tap, start, count);
         }
+        _sampler.Fetch();
+        Settle();
+        if (hidden is null || _outputs.HiddenRows == 0) return;
+        _hiddenFrom!.Send(_outputs.HiddenRows);
+        rows.RmsNormOf(_outputs.HiddenRows, _hiddenFrom.View, x, norm, hidden);
     }
 
-    public void Collect(StepResult result) => _head.Deliver(_step.Host, result);
+    /// <summary>What the step's rows came to, sequence by sequence.</summary>
+    public void Collect(StepResult result)
+    {
+        result.Begin();
+        int at = 0;
+        for (int s = 0; s < step.Host.SliceCount; s++)
+        {
+            List<TokenLogprob[]>? prompt = step.Host.Slices[s].PromptLogprobs >= 0 ? [] : null;
+            for (; at < _outputs.Count && _outputs.Facts[at].Slice == s; at++)
+            {
+                ref readonly OutputFacts output = ref _outputs.Facts[at];
+                ReadOnlySpan<int> row = _sampler.Result(at);
+                if (output.PromptNext >= 0) prompt!.Add(Best(output, row, output.PromptTop, new TokenLogprob(output.PromptNext, Logprob(row, row[4]))));
+                if (row[0] < 0) continue;
+                if (output.Logprobs < 0) result.AddToken(row[0], float.NaN, null);
+                else result.AddToken(row[0], Logprob(row, row[1]), Best(output, row, output.Logprobs, null));
+            }
+            result.EndSequence(prompt);
+        }
+    }
 
     /// <summary>See <see cref="IComputeDevice.Draft"/>.</summary>
     public bool Draft(
-        IlgpuTensor x, IlgpuMatrix head, IlgpuCentroids? centroids, int depth, ReadOnlySpan<int> sequences, StepResult result, LogitsTap? tap)
-    {
-        _draftRows ??= new IlgpuTensor(_runtime, CpuDevice.LogitRows, x.Columns);
-        _workers.BeginStep();
-        bool goesOn = _draftHead.Run(new DraftLogits(this, x, head, centroids), _step.Host, depth, _slots, _head.Logits, sequences, result, tap);
-        _workers.EndStep();
-        // The guesses are the rows' tokens from here on.
-        _step.SendTokens();
-        return goesOn;
-    }
+        IlgpuTensor x, IlgpuMatrix head, IlgpuCentroids? centroids, int depth, ReadOnlySpan<int> sequences, StepResult result, LogitsTap? tap) =>
+        _draftHead.Run(x, head, centroids, depth, sequences, result, tap);
 
-    public void Dispose()
-    {
-        foreach (IDisposable? d in (IDisposable?[])[_hidden, _logits, _draftRows, _lastHidden, _map]) d?.Dispose();
-        _head.Dispose();
-        _unused.Dispose();
-        _workers.Dispose();
-    }
+    public void Dispose() => Free();
 
-    private readonly struct Logits(IlgpuHead owner, IlgpuTensor x, IlgpuVector norm, IlgpuMatrix head, float softcap) : ILogits
+    /// <summary>Slice by slice: samples count until a guess was wrong, those behind it are nobody's; the slot learns what was sampled.</summary>
+    private void Settle()
     {
-        public void Fill(ReadOnlySpan<int> rows, CpuTensor hidden, CpuTensor logits)
+        bool isLive = true;
+        for (int o = 0; o < _outputs.Count; o++)
         {
-            rows.CopyTo(owner._map!.Host);
-            owner._map.Send(rows.Length);
-            owner._rows.RmsNormOf(rows.Length, owner._map.View, x, norm, owner._hidden!);
-            owner._matMul.Multiply(rows.Length, owner._hidden!, head, owner._logits!);
-            if (softcap != 0) owner._rows.SoftCap(rows.Length, owner._logits!, softcap);
-            owner._logits!.Download(rows.Length, logits);
-            owner._hidden!.Download(rows.Length, hidden);
-        }
-    }
-
-    private readonly struct DraftLogits(IlgpuHead owner, IlgpuTensor x, IlgpuMatrix head, IlgpuCentroids? centroids) : IDraftLogits
-    {
-        public void Fill(int firstRow, int count, CpuTensor logits)
-        {
-            owner._rows.Copy(count, x, firstRow, 1f, owner._draftRows!, 0);
-            if (centroids is not null)
+            ref readonly OutputFacts output = ref _outputs.Facts[o];
+            if (!output.Sample) continue;
+            isLive |= output.IsFirstSample;
+            ref int token = ref _sampler.Result(o)[0];
+            if (!isLive)
             {
-                centroids.Multiply(count, owner._draftRows!, head, logits);
-                return;
+                token = -1;
+                continue;
             }
-            owner._matMul.Multiply(count, owner._draftRows!, head, owner._logits!);
-            owner._logits!.Download(count, logits);
+            _slots!.Commit(output.Slot, token);
+            isLive = token == output.Guess;
+            if (!isLive && output.HiddenRow >= 0) _hiddenFrom!.Host[output.HiddenRow] = output.Row;
         }
+    }
+
+    /// <summary>The n best, best first, equals by id; the device gave them in no order, and more where more were asked for.</summary>
+    private TokenLogprob[] Best(in OutputFacts output, ReadOnlySpan<int> row, int n, TokenLogprob? first)
+    {
+        int found = row[5], at = 0;
+        if (found > 0)
+        {
+            if (_sorted.Length < found) _sorted = new (float, int)[Math.Max(found, 2 * _sorted.Length)];
+            ReadOnlySpan<int> pairs = _sampler.Tops.Slice(output.TopAt, 2 * found);
+            for (int i = 0; i < found; i++) _sorted[i] = (BitConverter.Int32BitsToSingle(pairs[2 * i + 1]), pairs[2 * i]);
+            _sorted.AsSpan(0, found).Sort(static (a, b) => a.Logit == b.Logit ? a.Token.CompareTo(b.Token) : b.Logit.CompareTo(a.Logit));
+        }
+        int kept = Math.Min(n, found);
+        TokenLogprob[] best = new TokenLogprob[kept + (first is null ? 0 : 1)];
+        if (first is { } token) best[at++] = token;
+        for (int i = 0; i < kept; i++) best[at++] = new TokenLogprob(_sorted[i].Token, Logprob(row, BitConverter.SingleToInt32Bits(_sorted[i].Logit)));
+        return best;
+    }
+
+    /// <summary>In two steps: the greatest logit is near, and the difference keeps its digits.</summary>
+    private static float Logprob(ReadOnlySpan<int> row, int logit) =>
+        (float)((double)BitConverter.Int32BitsToSingle(logit) - BitConverter.Int32BitsToSingle(row[2]) - BitConverter.Int32BitsToSingle(row[3]));
+
+    private void Free()
+    {
+        foreach (IDisposable? d in (IDisposable?[])[_slots, _outputs, _sampler, _hidden, _hiddenFrom, _draftHead]) d?.Dispose();
+        (_slots, _hidden) = (null, null);
     }
 }

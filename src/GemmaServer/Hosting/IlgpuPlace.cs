@@ -12,7 +12,6 @@ internal static class IlgpuPlace
     /// <exception cref="ArgumentException">It is not there, or cannot do what the options ask for.</exception>
     public static DevicePlace Open(DeviceName name, ServerOptions options)
     {
-        if (options.KvCacheDtype == KvCacheChoice.Q8_0) throw new ArgumentException("--kv-cache-dtype q8_0: the ILGPU device has none; use f32, f16 or bf16.");
         IlgpuRuntime runtime;
         try
         {
@@ -29,8 +28,14 @@ internal static class IlgpuPlace
         return new DevicePlace(budget, epsilon => IlgpuDevices.Make(runtime, Options(options, epsilon)), runtime.Dispose);
     }
 
-    // Types without a kernel are decoded to floats only where somebody asks for exact arithmetic: they take twice the memory of bfloat16.
-    private static IlgpuOptions Options(ServerOptions options, float epsilon) => new(
-        options.Activations == ActivationChoice.F32 ? ActivationType.F32 : ActivationType.Int8, options.BatchInvariant, epsilon, options.Threads ?? 0);
+    private static IlgpuOptions Options(ServerOptions options, float epsilon) => new(Activations(options.Activations), options.BatchInvariant, epsilon);
+
+    // As on CUDA; it also keeps weights of types without a kernel in bfloat16, which takes half the memory of floats.
+    private static ActivationType Activations(ActivationChoice choice) => choice switch
+    {
+        ActivationChoice.F32 => ActivationType.F32,
+        ActivationChoice.Int8 => ActivationType.Int8,
+        _ => ActivationType.BF16,
+    };
 }
 #endif

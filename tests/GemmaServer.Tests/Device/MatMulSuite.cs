@@ -19,7 +19,7 @@ public sealed class MatMulSuite
     }
 
     [DeviceTheory]
-    [MemberData(nameof(TestDevices.WithIntegers), MemberType = typeof(TestDevices))]
+    [MemberData(nameof(TestDevices.All), MemberType = typeof(TestDevices))]
     public void Integer_products(string device)
     {
         using DevicePair pair = new(device, ActivationType.Int8);

@@ -40,6 +40,41 @@ public sealed class SamplingSuite
 
     [DeviceTheory]
     [MemberData(nameof(TestDevices.All), MemberType = typeof(TestDevices))]
+    public void Every_parameter(string device)
+    {
+        using DevicePair pair = new(device);
+        SamplingParams[] sampling =
+        [
+            new() { Temperature = 1, TopP = 0.9f, Seed = 1 },
+            new() { Temperature = 0.7f, MinP = 0.05f, Seed = 2 },
+            new() { Temperature = 1, Seed = 3 },
+            new() { Temperature = 1.3f, TopK = 5, TopP = 0.5f, MinP = 0.1f, Seed = 4, Logprobs = 0 },
+            new() { Temperature = 0, LogitBias = [new(70, 50), new(71, 30), new(71, 40)], PresencePenalty = 60 },
+            new() { Temperature = 0, BannedTokens = [.. Enumerable.Range(0, 2_900)], Logprobs = 3 },
+            new() { Temperature = 1, TopK = 2_000, TopP = 0.99f, Seed = 5 },
+            new() { Temperature = 0.5f, TopP = 0.3f, LogitBias = [new(2_999, 9)], Seed = ulong.MaxValue },
+        ];
+        (List<string> Seen, List<float> Numbers)[] results = pair.Both(d =>
+        {
+            using Bench bench = new(pair, d);
+            for (int s = 0; s < Slots; s++) d.OpenSlot(s, sampling[s], [1, 2, 3], []);
+            for (int n = 0; n < 4; n++)
+            {
+                StepBatch batch = new(Rows, Slots);
+                for (int s = 0; s < Slots; s++) batch.Add(Slice(s, 10 + n) with { Sample = true }, [n == 0 ? 3 : StepBatch.LastSampled]);
+                ulong[] allowed = new ulong[(Vocabulary + 63) / 64];
+                allowed[1] = allowed[^1] = ulong.MaxValue;
+                batch.Allow(7, allowed);
+                bench.Start(batch, 90 + n);
+                bench.Collect();
+            }
+            return bench.Noted;
+        });
+        AssertSame(results);
+    }
+
+    [DeviceTheory]
+    [MemberData(nameof(TestDevices.All), MemberType = typeof(TestDevices))]
     public void Guesses_count_until_one_is_wrong_and_prompts_have_logprobs(string device)
     {
         using DevicePair pair = new(device);

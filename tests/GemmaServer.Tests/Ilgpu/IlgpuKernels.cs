@@ -7,7 +7,8 @@ namespace GemmaServer.Tests.Ilgpu;
 /// <summary>Every kernel of the ILGPU device, found by reflection, so that none is forgotten.</summary>
 internal static class IlgpuKernels
 {
-    private static readonly Type[] s_families = [typeof(RowKernels), typeof(MatMulKernels), typeof(AttentionKernels), typeof(ExpertKernels)];
+    private static readonly Type[] s_families =
+        [.. typeof(RowKernels).Assembly.GetTypes().Where(static t => t is { IsAbstract: true, IsSealed: true } && t.Name.EndsWith("Kernels", StringComparison.Ordinal))];
 
     /// <summary>Public methods of the kernel classes; generic ones once for each type that they take.</summary>
     public static IReadOnlyList<MethodInfo> All { get; } = [.. s_families.SelectMany(f => f.GetMethods(BindingFlags.Public | BindingFlags.Static)).SelectMany(Closed)];

@@ -63,18 +63,20 @@ public sealed class LaunchShapeTests : IDisposable
         }
     }
 
-    [Fact]
-    public void Attention()
+    [Theory]
+    [InlineData(KvCacheType.F32)]
+    [InlineData(KvCacheType.Q8_0)]
+    public void Attention(KvCacheType type)
     {
         // Compact pages: the longest way through the kernels.
-        const int Heads = 4, Dim = 64, Pairs = 8, TokensPerPage = 4;
+        const int Heads = 4, Dim = 64, Pairs = 16, TokensPerPage = 4;
         AttentionPlan shape = new(Heads, 2, Dim, 0, 0, 0, 0, OwnsKv: true, ValueIsKey: true, 2 * Pairs);
         TestWeight q = Weight(TensorType.F32, 1, Dim, 1), k = Weight(TensorType.F32, 1, Dim, 2);
-        long bytes = KvLayout.BytesPerToken(KvCacheType.F32, 2, Dim, 2 * Pairs);
+        long bytes = KvLayout.BytesPerToken(type, 2, Dim, 2 * Pairs);
         Compare(d =>
         {
             d.AddRope([.. Enumerable.Range(0, Dim / 2).Select(i => i < Pairs ? 1f / (1 + i) : 0)]);
-            using DeviceKvCache cache = d.CreateKvCache(new KvCachePlan([new KvGroup([0], 0, TokensPerPage, bytes)], bytes * TokensPerPage, 4, KvCacheType.F32), _ => shape);
+            using DeviceKvCache cache = d.CreateKvCache(new KvCachePlan([new KvGroup([0], 0, TokensPerPage, bytes)], bytes * TokensPerPage, 4, type), _ => shape);
             using DeviceVector qNorm = d.LoadVector(q.Source), kNorm = d.LoadVector(k.Source);
             using DeviceTensor qkv = Tensor(d, shape.QkvWidth, 3), heads = Tensor(d, shape.QueryWidth, 4);
             BlockTable table = new(1);
@@ -83,7 +85,37 @@ public sealed class LaunchShapeTests : IDisposable
             d.NormRopeStore(shape, qNorm, kNorm, qkv, cache);
             d.Attend(shape, qkv, cache, heads);
             return DevicePair.Rows(heads, MaxRows);
-        }, 2e-5f);
+        }, (float)AttentionCase.Tolerance(type));
+    }
+
+    [Fact]
+    public void Choices()
+    {
+        const int Hidden = 32, Vocabulary = 301;
+        TestWeight head = Weight(TensorType.F32, Vocabulary, Hidden, 1), norm = Weight(TensorType.F32, 1, Hidden, 2);
+        SamplingParams[] sampling =
+        [
+            new() { Temperature = 1, TopK = 7, TopP = 0.8f, Seed = 1, Logprobs = 4, FrequencyPenalty = 1 },
+            new() { Temperature = 1.2f, TopP = 0.7f, MinP = 0.01f, Seed = 2 },
+        ];
+        List<string>[] results = [.. new[] { _exact, _tested }.Select(d =>
+        {
+            using DeviceTensor x = Tensor(d, Hidden, 3);
+            using DeviceMatrix w = d.LoadMatrix(head.Source);
+            using DeviceVector n = d.LoadVector(norm.Source, 3);
+            d.Reserve(MaxRows, sampling.Length, Vocabulary);
+            for (int s = 0; s < sampling.Length; s++) d.OpenSlot(s, sampling[s], [1, 2], [4]);
+            StepBatch batch = new(MaxRows, sampling.Length);
+            for (int s = 0; s < sampling.Length; s++)
+                batch.Add(new SequenceSlice { Slot = s, ContextLength = 5, Sample = true, Blocks = new BlockTable(0), PromptLogprobs = -1, NextPromptToken = -1 }, [s]);
+            d.BeginStep(batch);
+            d.Sample(x, n, w, 30, null);
+            StepResult result = new(sampling.Length);
+            d.Collect(result);
+            return Enumerable.Range(0, sampling.Length).Select(s =>
+                $"{result.Tokens(s)[0]} {string.Join(' ', (result.TopLogprobs(s, 0) ?? []).Select(static t => $"{t.Token}={t.Logprob:0.00}"))}").ToList();
+        })];
+        Assert.Equal(results[0], results[1]);
     }
 
     public void Dispose()

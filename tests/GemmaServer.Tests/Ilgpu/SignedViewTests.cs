@@ -11,9 +11,6 @@ namespace GemmaServer.Tests.Ilgpu;
 [Trait("Category", "Ilgpu")]
 public sealed class SignedViewTests
 {
-    private static readonly Dictionary<short, OpCode> s_opCodes = typeof(OpCodes).GetFields(BindingFlags.Public | BindingFlags.Static)
-        .Select(static f => (OpCode)f.GetValue(null)!).ToDictionary(static o => o.Value);
-
     private static readonly HashSet<OpCode> s_signed =
     [
         OpCodes.Conv_I1, OpCodes.Conv_I2, OpCodes.Conv_Ovf_I1, OpCodes.Conv_Ovf_I2, OpCodes.Ldind_I1, OpCodes.Ldind_I2, OpCodes.Ldelem_I1, OpCodes.Ldelem_I2,
@@ -56,32 +53,14 @@ public sealed class SignedViewTests
         if (method is MethodInfo { ReturnType: { } result }) types = types.Append(result);
         if (types.Any(IsSigned)) bad.Add($"{method.DeclaringType}.{method.Name} has a signed byte or short");
 
-        byte[] il = body.GetILAsByteArray()!;
-        Type[]? ofType = method.DeclaringType!.IsGenericType ? method.DeclaringType.GetGenericArguments() : null;
-        Type[]? ofMethod = method.IsGenericMethod ? method.GetGenericArguments() : null;
-        for (int at = 0; at < il.Length;)
+        foreach ((OpCode op, MethodBase? to) in Il.Read(method))
         {
-            short code = il[at++];
-            if (code == 0xFE) code = unchecked((short)(0xFE00 | il[at++]));
-            OpCode op = s_opCodes[code];
             if (s_signed.Contains(op)) bad.Add($"{method.DeclaringType}.{method.Name}: {op.Name}");
-            if (op.OperandType == OperandType.InlineMethod)
-            {
-                MethodBase called = method.Module.ResolveMethod(BitConverter.ToInt32(il, at), ofType, ofMethod)!;
-                // A format's own method stands behind the interface's.
-                if (op == OpCodes.Call && called.IsAbstract && ofMethod is [{ } implementation])
-                    called = implementation.GetMethod(called.Name, BindingFlags.Public | BindingFlags.Static)!;
-                if (called.Module == method.Module) Walk(called, seen, bad);
-            }
-            at += op.OperandType switch
-            {
-                OperandType.InlineNone => 0,
-                OperandType.ShortInlineBrTarget or OperandType.ShortInlineI or OperandType.ShortInlineVar => 1,
-                OperandType.InlineVar => 2,
-                OperandType.InlineI8 or OperandType.InlineR => 8,
-                OperandType.InlineSwitch => 4 + 4 * BitConverter.ToInt32(il, at),
-                _ => 4,
-            };
+            MethodBase? called = to;
+            // A format's own method stands behind the interface's.
+            if (op == OpCodes.Call && called is { IsAbstract: true } && method is MethodInfo { IsGenericMethod: true } generic && generic.GetGenericArguments() is [{ } implementation])
+                called = implementation.GetMethod(called.Name, BindingFlags.Public | BindingFlags.Static)!;
+            if (called?.Module == method.Module) Walk(called!, seen, bad);
         }
     }
 

@@ -14,7 +14,7 @@ public enum ActivationType
 
     /// <summary>
     /// Tensor cores: activations, and weights of more digits, are rounded to bfloat16 in products of many rows; exact elsewhere. GPUs
-    /// of CUDA have them; other GPUs compute as with <see cref="F32"/>, and the CPU refuses it.
+    /// of CUDA have them; ILGPU's kernels round alike and multiply floats, OpenCL computes as with <see cref="F32"/>, and the CPU refuses it.
     /// </summary>
     BF16,
 }
