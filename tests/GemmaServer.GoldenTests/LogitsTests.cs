@@ -24,6 +24,8 @@ public class LogitsTests(ITestOutputHelper output)
     /// <summary>One type of each architecture on devices beside the CPU.</summary>
     public static IEnumerable<object[]> ArchitecturesElsewhere() => GoldenDevices.With(GoldenModel.All(), ServingHarness.Models(), slow: false);
 
+    public static IEnumerable<object[]> Rounding() => OnlyElsewhere().Where(static c => TestDevices.RoundingToBf16.Contains((string)c[0]));
+
     public static IEnumerable<object[]> OnlyElsewhere() => GoldenDevices.Elsewhere(ServingHarness.Models());
 
     // The first runs all its prompts elsewhere.
@@ -132,9 +134,9 @@ public class LogitsTests(ITestOutputHelper output)
             Assert.True(all.Count(e => e <= 0.15) >= all.Count * (golden.HasExperts ? 0.9 : 1.0), $"worst {all.Max()}");
     }
 
-    /// <summary>What CUDA's tensor cores do by default; other GPUs compute exactly here.</summary>
-    [DeviceTheory]
-    [MemberData(nameof(OnlyElsewhere))]
+    /// <summary>What CUDA's tensor cores do by default; OpenCL computes exactly here.</summary>
+    [RoundingTheory]
+    [MemberData(nameof(Rounding))]
     public async Task Activations_of_bf16_stay_within_the_references_bounds(string device, string name, string type)
     {
         GoldenModel golden = GoldenModel.Open(name, type);

@@ -14,14 +14,13 @@ public sealed class ExpertSuite
 
     private static readonly Shape s_small = new(8, 3, 256, 96);
 
-    public static TheoryData<string, int, bool> Sizes
+    public static TheoryData<string, bool> DevicesInvariantOrNot
     {
         get
         {
-            TheoryData<string, int, bool> data = [];
+            TheoryData<string, bool> data = [];
             foreach (string device in TestDevices.Names)
-                foreach (int rows in (int[])[1, 2, 3, 8, 9, 33, 42, 43, 70])
-                    foreach (bool invariant in (bool[])[false, true]) data.Add(device, rows, invariant);
+                foreach (bool invariant in (bool[])[false, true]) data.Add(device, invariant);
             return data;
         }
     }
@@ -39,15 +38,18 @@ public sealed class ExpertSuite
     }
 
     [DeviceTheory]
-    [MemberData(nameof(Sizes))]
-    public void Any_number_of_rows(string device, int rows, bool invariant)
+    [MemberData(nameof(DevicesInvariantOrNot))]
+    public void Any_number_of_rows(string device, bool invariant)
     {
         using DevicePair pair = new(device, batchInvariant: invariant);
         using Layer layer = new(pair, s_small, TensorType.BF16, TensorType.F32, split: false);
         Layer.Reserve(pair);
-        (float[] x, float[] normed) = Inputs(s_small, rows);
-        float[][] results = pair.Both(d => layer.Run(d, rows, x, normed));
-        DevicePair.AssertClose(results[0], results[1], 1e-5f);
+        foreach (int rows in (int[])[1, 2, 3, 8, 9, 33, 42, 43, 70])
+        {
+            (float[] x, float[] normed) = Inputs(s_small, rows);
+            float[][] results = pair.Both(d => layer.Run(d, rows, x, normed));
+            DevicePair.AssertClose(results[0], results[1], 1e-5f);
+        }
     }
 
     [DeviceTheory]
