@@ -8,12 +8,15 @@ namespace GemmaServer.Model;
 /// </summary>
 internal static class WarmUp
 {
-    /// <summary>Beyond so many rows a decode step takes the kernels of fewer.</summary>
+    /// <summary>A decode step of more rows takes kernels that prompts of as many have taken already.</summary>
     private const int MostSequences = 64;
+
+    /// <summary>Most rows of logits that a device computes at once.</summary>
+    private const int MostLogitRows = 32;
 
     /// <summary>
     /// Prompts of every power of two up to the largest step, then decode steps of every power of two of sequences behind the
-    /// longest prompt, one greedy and one with everything that sampling knows.
+    /// longest prompt: greedy, with everything that sampling knows, and with a nucleus of the whole vocabulary.
     /// </summary>
     /// <param name="runner">Nothing is under way on it. Its pages hold garbage afterwards, which no sequence reads.</param>
     /// <param name="isDrafting">Whether the runner has a drafter, which then guesses too.</param>
@@ -25,8 +28,8 @@ internal static class WarmUp
         foreach (int rows in PowersUpTo(mostRows, from: 2))
         {
             Open(runner, 1, s_greedy);
-            // Logprobs of a whole prompt take the head's kernels for many rows, which gets no more than these at once.
-            Step(runner, batch, 1, rows, 0, isDrafting, rows <= MostSequences / 2 ? 1 : -1);
+            // Logprobs of a whole prompt take the head's kernels for many rows.
+            Step(runner, batch, 1, rows, 0, isDrafting, rows <= MostLogitRows ? 1 : -1);
             runner.CloseSlot(0);
         }
         foreach (int sequences in PowersUpTo(mostSequences, from: 1))
